@@ -1,0 +1,3 @@
+"""relayd: one Trio daemon between AI clients and the WebSocket services they talk to."""
+
+__version__ = "0.1.0"
