@@ -1,0 +1,140 @@
+"""The settings of accounts, in the manner of :mod:`relayd.config.schema`, which passes them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+from relayd.config import kinds
+from relayd.config.about import about
+from relayd.config.providers import Provider
+from relayd.config.rules import Flag, Integer, Seconds, Word
+from relayd.config.secret import Secret
+
+OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
+COUNT_MAX: Final = 10**9
+
+_SECONDS: Final = Seconds()
+_ENABLED: Final = Flag()
+
+
+def _names(headers: Mapping[str, str]) -> str:
+    """Header values may be keys, so only the names are shown."""
+    return str(list(headers))
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """``accounts.timeouts``: how long an upstream may take."""
+
+    connect_s: float = attrs.field(
+        default=5.0,
+        metadata=about(
+            _SECONDS,
+            "To connect, with TLS and upgrade. An attempt also gets at most half of what is left of"
+            " `limits.admission_s`.",
+        ),
+    )
+    first_frame_s: float = attrs.field(
+        default=5.0,
+        metadata=about(
+            _SECONDS, "From its 101 to its first frame, where the dialect waits for it."
+        ),
+    )
+    idle_s: float = attrs.field(
+        default=60.0, metadata=about(_SECONDS, "Its longest silence while a response runs.")
+    )
+    total_s: float = attrs.field(
+        default=300.0, metadata=about(_SECONDS, "One response, from its request to its last event.")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class AccountSettings:
+    """``[[accounts]]``: where sessions may go. One table an account."""
+
+    name: str = attrs.field(
+        metadata=about(
+            kinds.NAME,
+            "What logs and the path `/relay/{account}` call it. Unique.",
+            stand_in="unnamed",
+        )
+    )
+    provider: Provider = attrs.field(
+        converter=Provider,
+        metadata=about(
+            Word(tuple(map(str, Provider))),
+            "`openai`: OpenAI itself; `compatible`: the same protocol elsewhere; `websocket`: any"
+            " WebSocket service, for the passthrough dialect; `sim:…`: a simulated upstream that"
+            " relayd starts by itself.",
+            stand_in=Provider.WEBSOCKET,
+        ),
+    )
+    base_url: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            kinds.BASE_URL,
+            "Where the upstream is: http, https, ws or wss; relayd maps to what the dialect needs."
+            " Required for `compatible` and `websocket`, refused for `sim:…`.",
+            default=f"`{OPENAI_BASE_URL}` for `openai`",
+        ),
+    )
+    api_key: Secret | None = attrs.field(
+        default=None,
+        metadata=about(
+            kinds.ApiKey(),
+            "A secret reference: what relayd presents upstream, as `Authorization: Bearer`.",
+            default="none",
+        ),
+    )
+    models: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(kinds.MODELS, "The models it serves. `*` stands for any run of characters."),
+    )
+    model_map: Mapping[str, str] = attrs.field(
+        factory=lambda: MappingProxyType({}),
+        hash=False,
+        metadata=about(
+            kinds.MODEL_MAP,
+            "Names that clients ask for, and what the upstream calls them. A name in it is served.",
+            default="`{}`",
+        ),
+    )
+    headers: Mapping[str, str] = attrs.field(
+        factory=lambda: MappingProxyType({}),
+        hash=False,
+        repr=_names,
+        metadata=about(
+            kinds.HEADERS,
+            "Headers added to upstream requests. A value may be `ENV:NAME` or `FILE:path`.",
+            default="`{}`",
+        ),
+    )
+    enabled: bool = attrs.field(
+        default=True, metadata=about(_ENABLED, "A disabled account gets no session.")
+    )
+    priority: int = attrs.field(
+        default=0, metadata=about(Integer(0, COUNT_MAX), "The lowest number is tried first.")
+    )
+    weight: int = attrs.field(
+        default=100,
+        metadata=about(Integer(1, COUNT_MAX), "Its share among the accounts of its priority."),
+    )
+    sessions_max: int = attrs.field(
+        default=0, metadata=about(Integer(0, COUNT_MAX), "Sessions at once. 0: no limit.")
+    )
+    tls_ca: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            kinds.AuthorityFile(),
+            "Certificates to trust beside the system's, a PEM file. A relative path starts beside"
+            " the configuration file.",
+            default='`""`',
+        ),
+    )
+    timeouts: Timeouts = attrs.field(
+        factory=Timeouts, metadata=about(None, "See below.", default="see below")
+    )

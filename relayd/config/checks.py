@@ -1,0 +1,145 @@
+"""What only several settings together can get wrong.
+
+A check looks at values that are each right by themselves. It names every setting it is about, so
+that its complaint is dropped where one of them is mistaken anyway: it would only be a consequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from relayd.config.address import TcpAddress, parse_address
+from relayd.config.files import certificate_mistake
+from relayd.config.mistakes import Mistake, key_path
+from relayd.config.providers import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from relayd.config.schema import (
+        AccountSettings,
+        KeySettings,
+        LimitSettings,
+        ServerSettings,
+        Settings,
+    )
+
+T = TypeVar("T")
+
+_NEEDS_BASE_URL: Final = {
+    Provider.COMPATIBLE: "https://host/v1",
+    Provider.WEBSOCKET: "wss://host/path",
+}
+
+
+@attrs.frozen
+class Clash:
+    """Settings that do not go together.
+
+    Attributes:
+        mistake: What to say, at the setting to change.
+        also: The paths of the other settings that it is about.
+    """
+
+    mistake: Mistake
+    also: tuple[str, ...] = ()
+
+    def follows_from(self, mistakes: Iterable[Mistake]) -> bool:
+        """Whether one of the settings, or the table that holds it, is mistaken by itself."""
+        about = (self.mistake.path, *self.also)
+        return any(
+            _is_within(mistake.path, path) or _is_within(path, mistake.path)
+            for mistake in mistakes
+            for path in about
+        )
+
+
+def clashes(settings: Settings) -> Iterator[Clash]:
+    """Everything in ``settings`` that does not go together, in the order of the file."""
+    yield from _server(settings.server)
+    yield from _limits(settings.limits)
+    for index, key in enumerate(settings.keys):
+        if key.enabled and key.secret is None:
+            message = "missing; an enabled key needs one (`relayd key new NAME` makes it)"
+            yield Clash(Mistake(f"keys[{index}].secret", message), (f"keys[{index}].enabled",))
+    yield from _repeated(settings.keys, "keys[{}].name", lambda key: key.name)
+    yield from _repeated(settings.keys, "keys[{}].secret", _sha256)
+    for index, account in enumerate(settings.accounts):
+        yield from _account(account, f"accounts[{index}]")
+    yield from _repeated(settings.accounts, "accounts[{}].name", lambda account: account.name)
+
+
+def _server(server: ServerSettings) -> Iterator[Clash]:
+    admin = parse_address(server.admin)
+    listen = [parse_address(text) for text in server.listen]
+    for index, address in enumerate(listen):
+        if isinstance(address, TcpAddress) and address.port == 0:
+            continue  # each gets a port of its own
+        if address in listen[:index]:
+            message = f"repeats server.listen[{listen.index(address)}]; remove one of them"
+            yield Clash(Mistake(f"server.listen[{index}]", message))
+        if address == admin:
+            message = f"repeats server.listen[{index}]; the admin listener needs its own address"
+            yield Clash(Mistake("server.admin", message), (f"server.listen[{index}]",))
+    if isinstance(admin, TcpAddress) and server.admin_token is None:
+        message = 'required, since server.admin is on TCP; set one, or use "unix:/path" for admin'
+        yield Clash(Mistake("server.admin_token", message), ("server.admin",))
+    if server.tls and (
+        cause := certificate_mistake(server.tls.certificate, server.tls.private_key)
+    ):
+        yield Clash(Mistake("server.tls", cause))
+
+
+def _limits(limits: LimitSettings) -> Iterator[Clash]:
+    if limits.keepalive_timeout_s <= limits.keepalive_s:
+        message = (
+            f"must be longer than limits.keepalive_s, which is {limits.keepalive_s:g};"
+            " else a peer is given up before it could answer a ping"
+        )
+        yield Clash(Mistake("limits.keepalive_timeout_s", message), ("limits.keepalive_s",))
+
+
+def _account(account: AccountSettings, path: str) -> Iterator[Clash]:
+    provider = account.provider
+    if example := _NEEDS_BASE_URL.get(provider) if account.base_url is None else None:
+        message = f'missing; provider "{provider}" needs one, such as "{example}"'
+        yield Clash(Mistake(f"{path}.base_url", message), (f"{path}.provider",))
+    if provider.is_simulated and account.base_url is not None:
+        message = f'remove it; relayd starts the upstream of provider "{provider}" itself'
+        yield Clash(Mistake(f"{path}.base_url", message), (f"{path}.provider",))
+    seen = set[str]()
+    for name in account.headers:
+        if name.lower() in seen:
+            message = "repeats a header, since case does not count; keep one of them"
+            yield Clash(Mistake(f"{path}.headers.{key_path(name)}", message))
+        seen.add(name.lower())
+    if "authorization" in seen and account.api_key is not None:
+        message = "carries an Authorization header, which api_key sets as well; remove one"
+        yield Clash(Mistake(f"{path}.headers", message), (f"{path}.api_key",))
+
+
+def _sha256(key: KeySettings) -> bytes | None:
+    return key.secret.sha256 if key.secret else None
+
+
+def _repeated(
+    items: Iterable[T], path: str, value_of: Callable[[T], Hashable | None]
+) -> Iterator[Clash]:
+    """Items whose value an earlier one has already. The value itself is not repeated."""
+    first = dict[Hashable, str]()
+    for index, item in enumerate(items):
+        value, at = value_of(item), path.format(index)
+        if value is None:
+            continue
+        if value in first:
+            message = f"repeats {first[value]}; every one must be unique"
+            yield Clash(Mistake(at, message), (first[value],))
+        first.setdefault(value, at)
+
+
+def _is_within(inner: str, outer: str) -> bool:
+    """Whether the path ``inner`` is ``outer`` or lies inside it."""
+    return inner == outer or inner.startswith((f"{outer}.", f"{outer}["))

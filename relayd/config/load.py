@@ -1,0 +1,117 @@
+"""Reading the configuration file: all of it, or every mistake in it at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from relayd.config.checks import clashes
+from relayd.config.files import Surroundings
+from relayd.config.mistakes import ConfigError, Mistake
+from relayd.config.schema import (
+    AccountSettings,
+    KeySettings,
+    LimitSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+)
+from relayd.config.structure import TableReader, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ConfigError", "Mistake", "find_config", "load", "settings_of"]
+
+CONFIG_MAX_BYTES: Final = 16 * 1024 * 1024
+"""Some 50,000 accounts. More is not a configuration."""
+
+_TABLES: Final = frozenset(field.name for field in attrs.fields(Settings))
+
+CONFIG_VARIABLE: Final = "RELAYD_CONFIG"
+CONFIG_PLACES: Final = (Path("/etc/relayd/relayd.toml"), Path("etc/relayd.toml"))
+
+
+def find_config(given: Path | None, *, environ: Mapping[str, str]) -> Path:
+    """The configuration file to use: the given one, ``$RELAYD_CONFIG``, or the first that exists.
+
+    Raises:
+        ConfigError: No file was named, and none is in its usual places.
+    """
+    if given is not None:
+        return given
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    for place in CONFIG_PLACES:
+        if place.exists():
+            return place
+    places = " nor ".join(map(str, CONFIG_PLACES))
+    message = f"no configuration: neither {places} exists; name one with --config"
+    raise ConfigError("relayd", [Mistake("", message)])
+
+
+def load(path: Path | str, *, environ: Mapping[str, str]) -> Settings:
+    """Read a configuration, with the secrets and files it refers to. Blocks for a few ms.
+
+    Args:
+        path: The TOML file. Paths in it are relative to where it is.
+        environ: The environment that ``ENV:`` and ``$CREDENTIALS_DIRECTORY`` are looked up in.
+
+    Raises:
+        ConfigError: With every mistake at once, each with its path. No message holds a secret.
+    """
+    document = _parse(Path(path))
+    if isinstance(document, Mistake):
+        # Raised out here: the parser's own error, which holds the file's text, is gone by now.
+        raise ConfigError(str(path), [document])
+    around = Surroundings(environ=environ, directory=Path(path).absolute().parent)
+    settings, mistakes = settings_of(document, around)
+    if mistakes:
+        raise ConfigError(str(path), mistakes)
+    return settings
+
+
+def settings_of(
+    document: Mapping[str, object], around: Surroundings
+) -> tuple[Settings, tuple[Mistake, ...]]:
+    """The settings in a parsed document, to be used only if there are no mistakes beside them."""
+    reader = TableReader(around)
+    for name in document:
+        if name not in _TABLES:
+            reader.mistakes.extend(unknown(name, Settings).mistakes)
+    settings = Settings(
+        server=reader.table(ServerSettings, document.get("server", {}), "server"),
+        limits=reader.table(LimitSettings, document.get("limits", {}), "limits"),
+        log=reader.table(LogSettings, document.get("log", {}), "log"),
+        keys=reader.tables(KeySettings, document.get("keys", []), "keys"),
+        accounts=reader.tables(AccountSettings, document.get("accounts", []), "accounts"),
+    )
+    of_single_settings = tuple(reader.mistakes)
+    of_several = (
+        clash.mistake for clash in clashes(settings) if not clash.follows_from(of_single_settings)
+    )
+    return settings, (*of_single_settings, *of_several)
+
+
+def _parse(path: Path) -> dict[str, object] | Mistake:
+    """The TOML document, or what keeps it from being one."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_MAX_BYTES + 1)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        cause = exc.strerror if isinstance(exc, OSError) else None
+        return Mistake("", f"cannot read the file: {cause or 'not a valid path'}")
+    if len(content) > CONFIG_MAX_BYTES:
+        return Mistake("", f"the file is longer than {CONFIG_MAX_BYTES} bytes")
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        return Mistake("", f"not UTF-8 text (at line {line})")
+    except RecursionError:
+        return Mistake("", "the file is nested too deeply")
+    except ValueError as exc:  # tomllib's own error, and Python's about very long numbers
+        return Mistake("", f"not valid TOML: {exc}")

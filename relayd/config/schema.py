@@ -1,0 +1,248 @@
+"""Every setting there is: its name, rule, default and meaning. Those of accounts stand beside.
+
+The classes are named as their TOML tables, the fields as their settings, with units last. What a
+field's metadata says is both how it is read and what ``docs/configuration.md`` says about it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import attrs
+
+from relayd.config import kinds
+from relayd.config.about import About, about
+from relayd.config.accounts import OPENAI_BASE_URL, AccountSettings, Timeouts
+from relayd.config.providers import Dialect
+from relayd.config.rules import Flag, Integer, Seconds, Word
+from relayd.config.secret import KeyDigest, Secret
+
+__all__ = [
+    "OPENAI_BASE_URL",
+    "AccountSettings",
+    "KeySettings",
+    "LimitSettings",
+    "LogSettings",
+    "ServerSettings",
+    "Settings",
+    "Timeouts",
+    "TlsSettings",
+]
+
+COUNT_MAX: Final = 10**9
+BYTES_MAX: Final = 2**40
+HEAD_MIN_BYTES: Final = 1024
+"""Below this, ordinary clients' request heads would not fit."""
+HEAD_MAX_BYTES: Final = 2**20
+
+_SECONDS: Final = Seconds()
+_ENABLED: Final = Flag()
+
+
+def _bytes(meaning: str, least: int = 1, most: int = BYTES_MAX) -> dict[str, About]:
+    return about(Integer(least, most), meaning)
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """``[server.tls]``: with this table, the public listeners speak TLS (1.2 or newer)."""
+
+    certificate: str = attrs.field(
+        metadata=about(
+            kinds.PemFile(),
+            "The certificate with its chain. A relative path starts beside the configuration file.",
+        ),
+    )
+    private_key: str = attrs.field(
+        metadata=about(kinds.PemFile(), "The certificate's private key, without a passphrase."),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """``[server]``: where relayd listens, and how it stops."""
+
+    listen: tuple[str, ...] = attrs.field(
+        default=("127.0.0.1:8765",),
+        metadata=about(
+            kinds.ADDRESSES,
+            'The public addresses: `"host:port"`, `"[::1]:8765"` or `"unix:/path"`. Port 0 takes a'
+            " free one.",
+        ),
+    )
+    admin: str = attrs.field(
+        default="unix:relayd-admin.sock",
+        metadata=about(
+            kinds.ADDRESS,
+            "The address of `/livez` and `/readyz`, never one of the public ones. A Unix socket has"
+            " mode 0660; a relative path starts in `$RUNTIME_DIRECTORY`, else in the working"
+            " directory.",
+        ),
+    )
+    admin_token: Secret | None = attrs.field(
+        default=None,
+        metadata=about(
+            kinds.AdminToken(),
+            "The secret that opens the admin listener. Required where it listens on TCP.",
+            default='`""`',
+        ),
+    )
+    drain_s: float = attrs.field(
+        default=30.0,
+        metadata=about(
+            Seconds(zero=True),
+            "How long running responses may take to end after SIGTERM before they are cut.",
+        ),
+    )
+    allowed_origins: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=about(
+            kinds.ORIGINS,
+            'The web origins that browsers may connect from, such as `"https://app.example"`.'
+            ' Empty: the host itself; `["*"]`: any. A request without Origin passes.',
+        ),
+    )
+    tls: TlsSettings | None = attrs.field(
+        default=None, metadata=about(None, "See below.", default="no TLS")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LimitSettings:
+    """``[limits]``: what one peer, one session and the process may use."""
+
+    request_head_max_bytes: int = attrs.field(
+        default=32_768,
+        metadata=_bytes("A request's line and headers together.", HEAD_MIN_BYTES, HEAD_MAX_BYTES),
+    )
+    request_body_max_bytes: int = attrs.field(
+        default=67_108_864, metadata=_bytes("A request's body.")
+    )
+    message_max_bytes: int = attrs.field(
+        default=67_108_864,
+        metadata=_bytes("A WebSocket message, of clients and of upstreams. Over it: 1009."),
+    )
+    sessions_max: int = attrs.field(
+        default=0,
+        metadata=about(
+            Integer(0, COUNT_MAX),
+            "Sessions at once. 0: as many as (descriptor limit - 256) / 2, the soft limit being"
+            " raised to the hard one first.",
+        ),
+    )
+    hold_max_bytes: int = attrs.field(
+        default=536_870_912,
+        metadata=_bytes(
+            "All bytes that the process holds, queues or has pending. Over it new work is refused."
+        ),
+    )
+    handshakes_per_ip_max: int = attrs.field(
+        default=64,
+        metadata=about(
+            Integer(1, COUNT_MAX),
+            "Connections of one address whose request head is incomplete after a second. Over it"
+            " the oldest gets 408.",
+        ),
+    )
+    handshake_s: float = attrs.field(
+        default=10.0, metadata=about(_SECONDS, "For a client's request head, TLS included.")
+    )
+    admission_s: float = attrs.field(
+        default=8.0,
+        metadata=about(
+            _SECONDS,
+            "For everything before the 101, all attempts at upstreams together. SDKs"
+            " give up at 10.",
+        ),
+    )
+    first_message_s: float = attrs.field(
+        default=30.0,
+        metadata=about(_SECONDS, "For the client's first message, where a dialect waits for one."),
+    )
+    stall_s: float = attrs.field(
+        default=15.0,
+        metadata=about(_SECONDS, "A peer that takes no byte for this long is cut."),
+    )
+    session_max_s: float = attrs.field(
+        default=3600.0,
+        metadata=about(_SECONDS, "The age at which a session ends, after its running response."),
+    )
+    keepalive_s: float = attrs.field(
+        default=15.0, metadata=about(_SECONDS, "A peer silent for this long is sent a ping.")
+    )
+    keepalive_timeout_s: float = attrs.field(
+        default=45.0,
+        metadata=about(
+            _SECONDS, "A peer silent for this long is gone. Must be longer than `keepalive_s`."
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LogSettings:
+    """``[log]``: one event a line on standard output."""
+
+    format: Literal["json", "console"] = attrs.field(
+        default="json",
+        metadata=about(Word(("json", "console")), '`"json"` for machines, `"console"` for people.'),
+    )
+    level: str = attrs.field(
+        default="info",
+        metadata=about(
+            Word(("debug", "info", "warning", "error")), "Events below this level are not written."
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class KeySettings:
+    """``[[keys]]``: who may come in. One table a key."""
+
+    name: str = attrs.field(
+        metadata=about(kinds.NAME, "What logs call the key. Unique.", stand_in="unnamed")
+    )
+    enabled: bool = attrs.field(
+        default=True, metadata=about(_ENABLED, "A disabled key opens nothing.")
+    )
+    secret: KeyDigest | None = attrs.field(
+        default=None,
+        metadata=about(
+            kinds.ClientKey(),
+            "What the client presents: a secret reference of at least 4 characters. Only its"
+            " SHA-256 is kept in memory. Required unless the key is disabled.",
+            default="none",
+        ),
+    )
+    tenant: str = attrs.field(
+        default=attrs.Factory(lambda self: self.name, takes_self=True),
+        metadata=about(
+            kinds.NAME,
+            "Keys of one tenant share what is kept per tenant.",
+            default="the key's name",
+        ),
+    )
+    models: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(
+            kinds.MODELS, "The models the key may ask for. `*` stands for any run of characters."
+        ),
+    )
+    dialects: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(
+            kinds.DIALECTS,
+            f"The dialects the key may speak: {', '.join(f'`{word}`' for word in Dialect)},"
+            " or patterns with `*`.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A whole configuration, in itself free of mistakes."""
+
+    server: ServerSettings = attrs.field(factory=ServerSettings)
+    limits: LimitSettings = attrs.field(factory=LimitSettings)
+    log: LogSettings = attrs.field(factory=LogSettings)
+    keys: tuple[KeySettings, ...] = ()
+    accounts: tuple[AccountSettings, ...] = ()

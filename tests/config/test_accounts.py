@@ -1,0 +1,49 @@
+"""The settings of accounts."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from relayd.config.accounts import AccountSettings, Timeouts
+from relayd.config.providers import Provider
+from relayd.config.secret import Secret
+
+
+def test_an_account_s_defaults() -> None:
+    assert attrs.asdict(AccountSettings(name="a", provider="openai")) == {
+        "name": "a",
+        "provider": Provider.OPENAI,
+        "base_url": None,
+        "api_key": None,
+        "models": ("*",),
+        "model_map": {},
+        "headers": {},
+        "enabled": True,
+        "priority": 0,
+        "weight": 100,
+        "sessions_max": 0,
+        "tls_ca": None,
+        "timeouts": {"connect_s": 5.0, "first_frame_s": 5.0, "idle_s": 60.0, "total_s": 300.0},
+    }
+
+
+def test_only_known_providers_exist() -> None:
+    with pytest.raises(ValueError, match="azure"):
+        AccountSettings(name="a", provider="azure")
+
+
+def test_the_values_of_headers_and_the_key_are_not_shown() -> None:
+    account = AccountSettings(
+        name="a", provider="openai", api_key=Secret("canary-1"), headers={"X-Key": "canary-2"}
+    )
+
+    assert "canary" not in repr(account)
+    assert "X-Key" in repr(account)
+
+
+def test_accounts_can_be_compared_and_hashed() -> None:
+    account = AccountSettings(name="a", provider="openai", timeouts=Timeouts(idle_s=1.0))
+
+    assert account == attrs.evolve(account)
+    assert len({account, attrs.evolve(account)}) == 1

@@ -1,0 +1,89 @@
+"""What only several settings together can get wrong."""
+
+from __future__ import annotations
+
+import pytest
+import trustme
+
+from relayd.config.checks import Clash, clashes
+from relayd.config.mistakes import Mistake
+from relayd.config.schema import (
+    AccountSettings,
+    KeySettings,
+    LimitSettings,
+    ServerSettings,
+    Settings,
+    TlsSettings,
+)
+from relayd.config.secret import KeyDigest, Secret
+
+
+def paths(settings: Settings) -> list[str]:
+    return [clash.mistake.path for clash in clashes(settings)]
+
+
+def test_the_defaults_go_together() -> None:
+    assert paths(Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        (Settings(server=ServerSettings(listen=("a:1", "a:1"))), "server.listen[1]"),
+        (Settings(server=ServerSettings(listen=("unix:a",), admin="unix:a")), "server.admin"),
+        (Settings(server=ServerSettings(admin="[::1]:1")), "server.admin_token"),
+        (Settings(limits=LimitSettings(keepalive_timeout_s=15)), "limits.keepalive_timeout_s"),
+        (Settings(keys=(KeySettings(name="a"),)), "keys[0].secret"),
+        (
+            Settings(accounts=(AccountSettings(name="a", provider="websocket"),)),
+            "accounts[0].base_url",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told_once(settings: Settings, path: str) -> None:
+    assert paths(settings) == [path]
+
+
+def test_an_admin_listener_on_tcp_is_fine_with_a_token() -> None:
+    server = ServerSettings(admin="127.0.0.1:1", admin_token=Secret("12345678"))
+
+    assert paths(Settings(server=server)) == []
+
+
+def test_a_third_repetition_is_told_too() -> None:
+    keys = [KeySettings(name="a", secret=KeyDigest.of(str(index))) for index in range(3)]
+
+    assert paths(Settings(keys=tuple(keys))) == ["keys[1].name", "keys[2].name"]
+
+
+def test_a_certificate_without_its_key_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = tmp_path_factory.mktemp("pem")
+    one, two = trustme.CA().issue_cert("a"), trustme.CA().issue_cert("a")
+    one.cert_chain_pems[0].write_to_path(directory / "crt")
+    one.private_key_pem.write_to_path(directory / "one")
+    two.private_key_pem.write_to_path(directory / "two")
+
+    def with_key(name: str) -> Settings:
+        tls = TlsSettings(certificate=str(directory / "crt"), private_key=str(directory / name))
+        return Settings(server=ServerSettings(tls=tls))
+
+    assert paths(with_key("one")) == []
+    assert paths(with_key("two")) == ["server.tls"]
+
+
+@pytest.mark.parametrize(
+    ("mistaken", "follows"),
+    [
+        ("accounts[0].base_url", True),
+        ("accounts[0].provider", True),
+        ("accounts[0]", True),
+        ("accounts[0].base_url.inner", True),
+        ("accounts[0].base", False),
+        ("accounts[1].base_url", False),
+        ("accounts[0].weight", False),
+    ],
+)
+def test_a_clash_follows_from_a_mistake_in_what_it_is_about(mistaken: str, follows: bool) -> None:
+    clash = Clash(Mistake("accounts[0].base_url", ""), ("accounts[0].provider",))
+
+    assert clash.follows_from([Mistake(mistaken, "")]) is follows
