@@ -1,0 +1,1 @@
+"""What relayd says of itself: log lines, and the bus of session and turn events."""

@@ -1,0 +1,111 @@
+"""What happens in relayd, as values, for whoever subscribes: ledger, metrics, event hub.
+
+Publishing is synchronous and happens inside the pass: a subscriber only takes note, in bounded
+time and memory, and does its waiting elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class SessionFacts:
+    """Who and where, the same for every event of one session."""
+
+    session_id: str
+    dialect: str
+    key: str
+    tenant: str
+    account: str
+    model: str | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionOpened:
+    """The 101 was written."""
+
+    session: SessionFacts
+    admission_ms: float
+    connect_ms: float
+    first_frame_ms: float | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionEnded:
+    """The session is over and both connections are closed."""
+
+    session: SessionFacts
+    reason: str
+    fault: str
+    duration_s: float
+    turns: int
+    tokens_in: int
+    tokens_out: int
+
+
+@attrs.frozen(kw_only=True)
+class TurnStarted:
+    """A response began upstream."""
+
+    session: SessionFacts
+    turn_id: str | None
+
+
+@attrs.frozen(kw_only=True)
+class TurnEnded:
+    """A response is over."""
+
+    session: SessionFacts
+    turn_id: str | None
+    reason: str
+    ttft_ms: float | None
+    duration_ms: float
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+@attrs.frozen(kw_only=True)
+class AccountFailed:
+    """One attempt at an account failed before its session began."""
+
+    account: str
+    dialect: str
+    reason: str
+
+
+BusEvent = SessionOpened | SessionEnded | TurnStarted | TurnEnded | AccountFailed
+Subscriber = Callable[[BusEvent], None]
+
+
+@attrs.define
+class Bus:
+    """Hands every event to every subscriber, in the order of subscription.
+
+    Attributes:
+        failures: Exceptions that subscribers raised. One that raises is unsubscribed: it is a
+            bug, and must not cost the sessions of others.
+    """
+
+    failures: int = 0
+    _subscribers: list[Subscriber] = attrs.field(factory=list)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Hear of every event from now on; returns what ends it."""
+        self._subscribers.append(subscriber)
+        return lambda: self._unsubscribe(subscriber)
+
+    def publish(self, event: BusEvent) -> None:
+        """Hand ``event`` round."""
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(event)
+            except Exception:  # noqa: BLE001 - the bus's one boundary: a subscriber is not the session's business
+                self.failures += 1
+                self._unsubscribe(subscriber)
+
+    def _unsubscribe(self, subscriber: Subscriber) -> None:
+        if subscriber in self._subscribers:
+            self._subscribers.remove(subscriber)

@@ -1,0 +1,185 @@
+"""The names of everything relayd logs, with the fields each line carries.
+
+The tables are the one place where a name is written: calls use :class:`LogEvent`, the renderer
+puts the fields into the order given here with null for what is not known, and ``docs/events.md``
+is generated from them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import attrs
+
+
+class LogEvent(enum.StrEnum):
+    """``<noun>.<past participle>``: something that has happened, never something about to."""
+
+    SERVER_STARTED = "server.started"
+    DRAIN_STARTED = "drain.started"
+    SERVER_STOPPED = "server.stopped"
+    CONFIG_REFUSED = "config.refused"
+    CONNECTION_REFUSED = "connection.refused"
+    SESSION_ENDED = "session.ended"  # the canonical line: exactly one per accepted session
+    SESSION_CRASHED = "session.crashed"
+    TURN_ENDED = "turn.ended"
+    UPSTREAM_FAILED = "upstream.failed"
+    ACCOUNT_COOLED = "account.cooled"
+    ACCOUNT_DISABLED = "account.disabled"
+    ACCOUNT_ENABLED = "account.enabled"
+    BREAKER_OPENED = "breaker.opened"
+    BREAKER_CLOSED = "breaker.closed"
+    ACCEPT_PAUSED = "accept.paused"
+    ACCEPT_RESUMED = "accept.resumed"
+    MASK_DEGRADED = "mask.degraded"
+
+
+@attrs.frozen
+class EventSpec:
+    """What one event means to an operator.
+
+    Attributes:
+        when: When the line is written, as a sentence.
+        fields: The names of its fields, in the order in which they stand in the line. All are
+            in every line of this event; what is not known is null.
+    """
+
+    when: str
+    fields: tuple[str, ...]
+
+
+EVENTS: Final[dict[LogEvent, EventSpec]] = {
+    LogEvent.SERVER_STARTED: EventSpec(
+        "Every listener is bound and connections are accepted.",
+        ("listen", "admin", "version", "accounts", "keys", "sessions_max"),
+    ),
+    LogEvent.DRAIN_STARTED: EventSpec(
+        "The first SIGTERM arrived: no new connection is accepted, sessions end as they can.",
+        ("sessions", "drain_s"),
+    ),
+    LogEvent.SERVER_STOPPED: EventSpec(
+        "Every session has ended and the process is about to exit.",
+        ("cause", "duration_s", "log_lines_lost"),
+    ),
+    LogEvent.CONFIG_REFUSED: EventSpec(
+        "A configuration has a mistake, and none of it is used. One line per mistake.",
+        ("path", "message"),
+    ),
+    LogEvent.CONNECTION_REFUSED: EventSpec(
+        "A connection ended before its 101 was written. The only line of that connection.",
+        ("status", "reason", "dialect", "key", "client_address", "message"),
+    ),
+    LogEvent.SESSION_ENDED: EventSpec(
+        "An accepted session is over: exactly one line for each 101 written.",
+        (
+            *("session_id", "dialect", "key", "account", "model", "reason", "fault"),
+            *("client_close", "upstream_close"),
+            *("duration_s", "admission_ms", "connect_ms", "first_frame_ms"),
+            *("turns", "messages_up", "messages_down", "bytes_up", "bytes_down"),
+            *("tokens_in", "tokens_out", "cost_usd"),
+        ),
+    ),
+    LogEvent.SESSION_CRASHED: EventSpec(
+        "A bug in relayd ended one connection, and no other. Please report its traceback.",
+        ("session_id", "dialect", "traceback"),
+    ),
+    LogEvent.TURN_ENDED: EventSpec(
+        "A turn is over: one response, or one transcription that is billed by itself.",
+        (
+            *("session_id", "turn_id", "dialect", "key", "account", "model"),
+            *("ttft_ms", "duration_ms", "tokens_in", "tokens_out"),
+            *("tokens_in_text", "tokens_in_audio", "tokens_in_image", "tokens_in_cached"),
+            *("tokens_out_text", "tokens_out_audio", "cost_usd", "reason"),
+        ),
+    ),
+    LogEvent.UPSTREAM_FAILED: EventSpec(
+        "An attempt to open a session at an account failed; the next account is tried, if any.",
+        ("session_id", "dialect", "account", "reason", "message"),
+    ),
+    LogEvent.ACCOUNT_COOLED: EventSpec(
+        "An account answered with a rate limit and gets no new session for a while.",
+        ("account", "reason", "until_s"),
+    ),
+    LogEvent.ACCOUNT_DISABLED: EventSpec(
+        "An account failed in a way that only its owner can mend, such as a revoked key.",
+        ("account", "reason", "message"),
+    ),
+    LogEvent.ACCOUNT_ENABLED: EventSpec(
+        "A disabled account works again, or an operator enabled it.",
+        ("account", "cause"),
+    ),
+    LogEvent.BREAKER_OPENED: EventSpec(
+        "An account failed too often and gets no new session until its breaker tries it again.",
+        ("account", "until_s"),
+    ),
+    LogEvent.BREAKER_CLOSED: EventSpec(
+        "A trial session succeeded: the account takes sessions as before.",
+        ("account",),
+    ),
+    LogEvent.ACCEPT_PAUSED: EventSpec(
+        "No descriptor was left for a new connection. Sessions go on, accepting waits.",
+        ("listen", "message"),
+    ),
+    LogEvent.ACCEPT_RESUMED: EventSpec(
+        "Descriptors are free again and connections are accepted.",
+        ("listen", "duration_s"),
+    ),
+    LogEvent.MASK_DEGRADED: EventSpec(
+        "The compiled unmasking of the websockets package is missing: pure Python costs 20 times"
+        " the CPU per byte.",
+        ("message",),
+    ),
+}
+
+FIELDS: Final[dict[str, str]] = {
+    "account": "name of the account",
+    "accounts": "how many accounts are configured and enabled",
+    "admin": "the bound address of the admin listener",
+    "admission_ms": "from the accepted connection to the 101",
+    "bytes_down": "payload bytes relayed to the client",
+    "bytes_up": "payload bytes relayed to the upstream",
+    "cause": "what made it happen, as a word",
+    "client_address": "the client's address, without its port",
+    "client_close": "close code on the client's side: received, else sent; null where there was"
+    " none",
+    "connect_ms": "dialling the upstream that was chosen, its handshake included",
+    "cost_usd": "what it cost, in US dollars",
+    "dialect": "`realtime` or `passthrough`",
+    "drain_s": "how long sessions get to end",
+    "duration_ms": "from the client's create, else from the start of the response, to its end",
+    "duration_s": "from start to end",
+    "fault": "who is to blame: `none`, `client`, `upstream` or `relay`",
+    "first_frame_ms": "from the upstream's 101 to its first message",
+    "key": "name of the client's key; the key itself is never logged",
+    "keys": "how many client keys are configured and enabled",
+    "listen": "the bound addresses, or the one concerned",
+    "log_lines_lost": "lines that standard output did not take",
+    "message": "for people: the cause, then the remedy; anything that looks like a key is taken"
+    " out",
+    "messages_down": "messages relayed to the client",
+    "messages_up": "messages relayed to the upstream",
+    "model": "the model the client asked for",
+    "path": "where in the file the mistake is",
+    "reason": "the word of the tables below; of a turn, the upstream's own word for its end",
+    "session_id": "names a session in every line about it",
+    "sessions": "how many sessions were open",
+    "sessions_max": "how many sessions are accepted at once",
+    "status": "the HTTP status that was sent, 0 if none was",
+    "tokens_in": "input tokens, as the upstream counted them",
+    "tokens_in_audio": "of these, audio",
+    "tokens_in_cached": "of these, cached",
+    "tokens_in_image": "of these, images",
+    "tokens_in_text": "of these, text",
+    "tokens_out": "output tokens, as the upstream counted them",
+    "tokens_out_audio": "of these, audio",
+    "tokens_out_text": "of these, text",
+    "traceback": "where the bug is; without the values of variables",
+    "ttft_ms": "time to first token: from the same start to the first delta",
+    "turn_id": "the upstream's id of the response or item",
+    "turns": "how many turns the session had",
+    "until_s": "seconds from now until the account is tried again",
+    "upstream_close": "close code on the upstream's side, likewise",
+    "version": "relayd's version",
+}
+"""What each field means, with its unit where the name does not say it all."""
