@@ -1,0 +1,55 @@
+"""The first message of an upstream, by which an account is judged before anybody is committed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relayd.core.hold import HoldBudget
+from relayd.protocol.directions import UpstreamFlow
+from relayd.protocol.outcomes import Event, Notice
+
+FIRST_MESSAGE_MAX_BYTES: Final = 1 << 20
+"""A session description has a few kilobytes, with long instructions some hundred."""
+
+_READ: Final = Notice("first message")
+
+
+class FirstMessage:
+    """Collects bytes until the first text message, a Close or a violation.
+
+    Attributes:
+        raw: Every byte fed, to be relayed from the start once the account is accepted.
+        payload: The message, once :meth:`feed` has returned a notice.
+    """
+
+    proof = b"\x00"
+
+    def __init__(self, hold: HoldBudget) -> None:
+        self.raw = bytearray()
+        self.payload = b""
+        self._consumed = 0
+        self._flow = UpstreamFlow(message_max_bytes=FIRST_MESSAGE_MAX_BYTES, hold=hold, reader=self)
+
+    def feed(self, data: bytes, now: float) -> Event | None:
+        """The event that settles it: a :class:`Notice` for a message, or how it came to none."""
+        self.raw += data
+        rest = self.raw[self._consumed :]
+        self._consumed += self._flow.feed(memoryview(rest), rest, len(rest), now)
+        return self._flow.event
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self._flow.close()
+
+    def message(self, payload: bytes | bytearray, now: float) -> Notice | None:
+        """See :class:`~relayd.protocol.outcomes.UpstreamReader`."""
+        self.payload = bytes(payload)
+        return _READ
+
+    def harmless(self, head: bytes | bytearray) -> bool:
+        """See :class:`~relayd.protocol.outcomes.UpstreamReader`."""
+        return False
+
+    def oversize(self, head: bytes | bytearray, now: float) -> Notice | None:
+        """See :class:`~relayd.protocol.outcomes.UpstreamReader`."""
+        return self.message(head, now)
