@@ -1,0 +1,140 @@
+"""Reading a Realtime client's events: each is decided on, exactly, before it is sent on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import msgspec
+
+from relayd.core.endings import Reason
+from relayd.core.redact import redact
+from relayd.dialect.exact import DuplicateType, NotAnEvent, TypeWatch, decode_type
+from relayd.dialect.meter import Refuse, TurnAsk, TurnDecision, Wait
+from relayd.dialect.realtime_events import HEAD, decode_session_update, error_event
+from relayd.dialect.realtime_turns import Turns
+from relayd.protocol.outcomes import Action, Drop, Violation, Waiting, Watch
+
+_APPENDS: Final = (
+    b'{"type":"input_audio_buffer.append",',
+    b'{"type": "input_audio_buffer.append", ',
+)
+APPEND_QUOTES_MAX: Final = 16
+"""Quotes in an append that is told apart without decoding; three fields have twelve."""
+
+
+@attrs.define(kw_only=True)
+class ModelRule:
+    """Which models a client's ``session.update`` may name.
+
+    Attributes:
+        permits: Whether the key allows a model.
+        transcription: Whether the session is for transcription alone, where the transcription's
+            model is the one that is paid for.
+    """
+
+    permits: Callable[[str], bool]
+    transcription: bool = False
+
+
+class RealtimeClientReader:
+    """See :class:`~relayd.protocol.outcomes.ClientReader`."""
+
+    __slots__ = (
+        "_rule",
+        "_turns",
+    )
+
+    def __init__(self, turns: Turns, rule: ModelRule) -> None:
+        self._turns = turns
+        self._rule = rule
+
+    def message(self, payload: bytes, now: float, *, text: bool) -> Action | None:
+        """Decide about one client event. A binary message counts as what it would say as text."""
+        if _is_plain_append(payload):
+            return None
+        try:
+            kind = decode_type(payload)
+        except DuplicateType as duplicate:
+            return Violation(Reason.DUPLICATE_TYPE, str(duplicate))
+        except NotAnEvent as wrong:
+            return Drop(error_event("invalid_request_error", "invalid_json", str(wrong)))
+        match kind:
+            case "response.create":
+                return self._create(payload, now)
+            case "session.update":
+                return self._update(payload)
+        return None
+
+    def release(self, head: bytes) -> Watch | None:
+        """An append may go on while it arrives, watched for a second type."""
+        found = HEAD.match(head)
+        if found is None or found[2] != b"input_audio_buffer.append":
+            return None
+        watch = TypeWatch(inside=True)
+        return None if watch.feed(head[found.end() :]) is not None else watch
+
+    def _create(self, payload: bytes, now: float) -> Action | None:
+        turns = self._turns
+        answer: Refuse | Wait | None = turns.closed_to_turns
+        if answer is None:
+            answer = turns.meter.turn_asked(TurnAsk(now=now, payload=payload))
+        match answer:
+            case Refuse():
+                return _refused(answer)
+            case Wait(decision):
+                return Waiting(_CreateDecision(turns, decision, now))
+        turns.ask(now)
+        return None
+
+    def _update(self, payload: bytes) -> Action | None:
+        """Models named in a ``session.update`` are the key's to allow, like those in the URL."""
+        rule = self._rule
+        try:
+            session = decode_session_update(payload).session
+        except msgspec.DecodeError:
+            message = "session.update: a field has the wrong type"
+            return Drop(error_event("invalid_request_error", "invalid_value", message))
+        if session is None:
+            return None
+        named = [session.model]
+        if rule.transcription:
+            named.append(session.transcription_model)
+        for model in named:
+            if model is not None and not rule.permits(model):
+                message = f"this key may not use the model {redact(model[:64])!r}"
+                return Drop(error_event("invalid_request_error", "model_not_allowed", message))
+        return None
+
+
+@attrs.frozen
+class _CreateDecision:
+    """What becomes of a held create once its answer is known."""
+
+    turns: Turns
+    decision: TurnDecision
+    asked_at: float
+
+    async def wait(self) -> Action | None:
+        refused = await self.decision.wait()
+        if refused is not None:
+            return _refused(refused)
+        self.turns.ask(self.asked_at)
+        return None
+
+
+def _refused(refuse: Refuse) -> Drop:
+    return Drop(error_event(refuse.kind, refuse.code, refuse.message))
+
+
+def _is_plain_append(payload: bytes) -> bool:
+    """Whether ``payload`` begins as an append and holds no second ``type``, told without decoding.
+
+    Without a backslash every quote begins or ends a string, so the strings are what stands
+    between the quotes, and a key is spelled as it is meant.
+    """
+    if not payload.startswith(_APPENDS) or b"\\" in payload:
+        return False
+    pieces = payload.split(b'"', APPEND_QUOTES_MAX + 1)
+    return len(pieces) <= APPEND_QUOTES_MAX + 1 and pieces.count(b"type") == 1

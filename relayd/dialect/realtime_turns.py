@@ -1,0 +1,118 @@
+"""Which responses of a Realtime session are asked for, running and over."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import attrs
+
+from relayd.core.endings import Reason
+from relayd.dialect.meter import Listener, Meter, Refuse, Turn, Usage
+from relayd.protocol.outcomes import Notice
+
+ASKED_MAX: Final = 64
+"""Creates without a response that are remembered; an upstream refuses a second active one."""
+
+TURNS_MAX: Final = 64
+"""Responses in progress that are remembered (out-of-band ones run side by side)."""
+
+IDLE: Final = Notice("idle")
+"""Handed to the session's task, on request, when the last running response has ended."""
+
+
+@attrs.define
+class _Running:
+    asked_at: float
+    first_output_at: float | None = None
+
+
+class Turns:
+    """The state that the readers of a session's two directions share.
+
+    Attributes:
+        meter: Asked for every turn, told of every usage.
+        listener: Told of every turn's beginning and end.
+        waits_for_output: How many running responses have had no output yet.
+        tell_idle: Ask for :data:`IDLE` when the last running response has ended.
+        closed_to_turns: While set, a new response is refused with it.
+    """
+
+    def __init__(self, meter: Meter, listener: Listener) -> None:
+        self.meter = meter
+        self.listener = listener
+        self.tell_idle = False
+        self.closed_to_turns: Refuse | None = None
+        self.asked: deque[float] = deque(maxlen=ASKED_MAX)
+        self.running: dict[str, _Running] = {}
+        self.waits_for_output = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is asked for or running."""
+        return bool(self.running or self.asked)
+
+    @property
+    def busy_since(self) -> float | None:
+        """When the oldest response asked for or running was asked for."""
+        times = [*self.asked, *(turn.asked_at for turn in self.running.values())]
+        return min(times, default=None)
+
+    def cut_short(self, reason: Reason, now: float) -> None:
+        """The session is over: every response that still runs ends with it, unpaid."""
+        for turn_id, running in self.running.items():
+            self._report(turn_id, running, reason.value, None, now)
+        for asked_at in self.asked:
+            self._report(None, _Running(asked_at), reason.value, None, now)
+        self.running.clear()
+        self.asked.clear()
+
+    def ask(self, now: float) -> None:
+        """A create is sent on."""
+        self.asked.append(now)
+        self.listener.turn_asked(now)
+
+    def started(self, turn_id: str | None, now: float) -> None:
+        """``response.created`` passed."""
+        asked_at = self.asked.popleft() if self.asked else now
+        if turn_id is not None and len(self.running) < TURNS_MAX:
+            self.running[turn_id] = _Running(asked_at)
+            self.waits_for_output += 1
+        self.listener.turn_started(turn_id, now)
+
+    def output(self, turn_id: str | None, now: float) -> None:
+        """A delta passed while some response had none yet."""
+        running = self.running.get(turn_id or "")
+        if running is not None and running.first_output_at is None:
+            running.first_output_at = now
+            self.waits_for_output -= 1
+
+    def finished(
+        self, turn_id: str | None, status: str | None, usage: Usage | None, now: float
+    ) -> None:
+        """``response.done`` passed."""
+        running = self.running.pop(turn_id or "", None) or _Running(now)
+        if running.first_output_at is None and self.waits_for_output:
+            self.waits_for_output -= 1
+        if usage is not None:
+            self.meter.usage(usage, now)
+        self._report(turn_id, running, status or "completed", usage, now)
+
+    def unasked(self) -> None:
+        """An error arrived while a create had no response yet: most likely it is its answer."""
+        if self.asked:
+            self.asked.popleft()
+
+    def _report(
+        self, turn_id: str | None, running: _Running, reason: str, usage: Usage | None, now: float
+    ) -> None:
+        self.listener.turn_ended(
+            Turn(
+                turn_id=turn_id,
+                reason=reason,
+                asked_at=running.asked_at,
+                first_output_at=running.first_output_at,
+                ended_at=now,
+                usage=usage,
+            )
+        )
