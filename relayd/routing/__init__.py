@@ -1,0 +1,1 @@
+"""Which account a session goes to, and what relayd knows of how each account is doing."""

@@ -1,0 +1,60 @@
+"""Sending and receiving on a bare non-blocking socket, for handshakes: before the byte path.
+
+Plain and TLS sockets alike. A socket is either here or adopted by the reactor, never both.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import trio
+
+from relayd.transport.errors import DialError, DialErrorKind, from_errno
+
+
+async def receive(sock: socket.socket, max_bytes: int) -> bytes:
+    """The next bytes, up to ``max_bytes``; empty at the end of the stream.
+
+    Raises:
+        DialError: The connection is lost.
+
+    Cancelling it loses no byte: nothing is received before it is returned.
+    """
+    while True:
+        try:
+            return sock.recv(max_bytes)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            await trio.lowlevel.wait_readable(sock)
+        except ssl.SSLWantWriteError:
+            await trio.lowlevel.wait_writable(sock)
+        except ssl.SSLError as error:
+            raise DialError(DialErrorKind.CONNECTION_LOST, _words(error)) from None
+        except OSError as error:
+            raise from_errno(error.errno or 0, "the peer") from None
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send all of ``data``.
+
+    Raises:
+        DialError: The connection is lost.
+
+    After cancelling it the socket is of no use: nobody knows how much was sent.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[sock.send(rest) :]
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            await trio.lowlevel.wait_writable(sock)
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(sock)
+        except ssl.SSLError as error:
+            raise DialError(DialErrorKind.CONNECTION_LOST, _words(error)) from None
+        except OSError as error:
+            raise from_errno(error.errno or 0, "the peer") from None
+
+
+def _words(error: ssl.SSLError) -> str:
+    return f"TLS failed: {error.reason or 'the connection ended'}"

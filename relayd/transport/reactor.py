@@ -1,0 +1,344 @@
+"""The byte path's pass: one inner epoll holds every relayed socket, one task serves all of them.
+
+Trio's ``wait_readable`` re-arms and reschedules a task per message, which costs more than the
+message does. Here a single task waits until the inner epoll has something, then serves all that
+is ready in one go: receive into one shared buffer, walk, send to the other side. The sessions'
+own tasks stay parked and are woken only with an event (``relayd.protocol.outcomes``).
+
+The pass opens and closes no descriptor, awaits nothing, and logs nothing: it runs in no session's
+context. An exception while serving one endpoint is that session's :class:`Crash`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from typing import Final
+
+import trio
+
+from relayd.core.endings import Reason
+from relayd.protocol.directions import ClientFlow
+from relayd.protocol.flow import WHOLE_MAX_BYTES, Flow
+from relayd.protocol.frames import HEAD_MAX_BYTES
+from relayd.protocol.outcomes import Action, Crash, Notice, Violation
+from relayd.transport.endpoint import Endpoint
+from relayd.transport.records import More, below_tls, receive_records
+from relayd.transport.table import Table
+
+RECEIVE_MAX_BYTES: Final = 65536
+"""What one descriptor may have of one pass."""
+
+BUFFER_BYTES: Final = WHOLE_MAX_BYTES + HEAD_MAX_BYTES + RECEIVE_MAX_BYTES
+
+EVENTS_MAX: Final = 256
+PASS_MAX_S: Final = 0.002
+"""After so many events, or so long, the other tasks run."""
+
+_OUT: Final = select.EPOLLOUT
+_ERR: Final = select.EPOLLERR
+_LOST: Final = _ERR | select.EPOLLHUP
+_READ: Final = select.EPOLLIN | select.EPOLLRDHUP | _LOST
+
+
+class Reactor:
+    """Serves every adopted endpoint. One per process.
+
+    Attributes:
+        passes: Batches served so far.
+        crashes: Exceptions caught at a single endpoint.
+    """
+
+    def __init__(self) -> None:
+        self._table = Table()
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._passing = False
+        self.passes = 0
+        self.crashes = 0
+
+    def __len__(self) -> int:
+        return len(self._table.endpoints)
+
+    def __repr__(self) -> str:
+        return f"<Reactor(endpoints={len(self)}, passes={self.passes}, crashes={self.crashes})>"
+
+    async def run(self) -> None:
+        """Serve until cancelled. Adopt, arm and release may be called from any task meanwhile."""
+        fd = self._table.fileno()
+        while True:
+            await trio.lowlevel.wait_readable(fd)
+            while self.serve_ready():
+                await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close the inner epoll; every endpoint has been released before."""
+        self._table.close()
+
+    # -- what the owners of endpoints call
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Register ``endpoint``, disarmed.
+
+        Raises:
+            OSError: The kernel watches as many descriptors as it may; nothing has changed.
+        """
+        self._table.adopt(endpoint)
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Forget ``endpoint``; its owner closes it afterwards. Calling again is fine."""
+        self._table.release(endpoint)
+
+    def arm(self, endpoint: Endpoint, now: float) -> None:
+        """Let the pass receive; what waits in the tail is served at once, by hand."""
+        if endpoint.armed or endpoint.ended:
+            return
+        if endpoint.flow is not None and isinstance(endpoint.flow.event, Notice):
+            endpoint.flow.event = None
+        endpoint.armed, endpoint.armed_since = True, now
+        self.update(endpoint)
+        self._guarded_kick(endpoint, now)
+
+    def disarm(self, endpoint: Endpoint) -> None:
+        """Stop receiving. Its loss is still noticed."""
+        endpoint.armed = False
+        self.update(endpoint)
+
+    def resume(self, endpoint: Endpoint, action: Action | None, now: float) -> None:
+        """Do what was decided about the message that waits, then go on receiving."""
+        flow = endpoint.flow
+        assert isinstance(flow, ClientFlow)
+        flow.resume(action)
+        if self._deliver(endpoint, flow, now):
+            self.arm(endpoint, now)
+
+    def finish(self, endpoint: Endpoint, code: int | None, reason: str, now: float) -> None:
+        """Say Close behind what was accepted, half-close, and throw away what still comes.
+
+        The owner then waits for :class:`EndOfStream`, for as long as it cares to, releases the
+        endpoint and closes it.
+        """
+        if endpoint.flow is not None:
+            endpoint.flow.close()
+            endpoint.flow = None
+        endpoint.keep_tail(None)
+        endpoint.peer = None
+        if endpoint.sink.close(code, reason, now):
+            endpoint.half_close()
+        endpoint.armed, endpoint.armed_since = not endpoint.ended, now
+        self.update(endpoint)
+
+    def update(self, endpoint: Endpoint) -> None:
+        """Let epoll know after something was put into ``endpoint``'s sink by hand."""
+        self._table.update(endpoint)
+
+    # -- the pass
+
+    def serve_ready(self) -> bool:
+        """One pass. Returns whether it stopped for its bounds, so that more may be ready."""
+        self._passing = True
+        try:
+            return self._pass()
+        finally:
+            self._passing = False
+
+    def _pass(self) -> bool:
+        started = trio.current_time()
+        now = started
+        endpoints = self._table.endpoints
+        served = 0
+        while True:
+            events = self._table.ready()
+            if not events:
+                return False
+            self.passes += 1
+            for fd, mask in events:
+                endpoint = endpoints.get(fd)
+                if endpoint is not None:
+                    try:
+                        self._serve(endpoint, mask, now)
+                    except Exception as error:  # noqa: BLE001 - the pass's one boundary: no socket ends another's session
+                        self._crash(endpoint, error)
+            served += len(events)
+            now = trio.current_time()
+            if served >= EVENTS_MAX or now - started > PASS_MAX_S:
+                return True
+
+    def _serve(self, endpoint: Endpoint, mask: int, now: float) -> None:
+        if mask & _OUT:
+            if self._table.writable(endpoint):
+                mask |= select.EPOLLIN
+            if endpoint.sink.blocked and endpoint.sink.flush(now):
+                self._drained(endpoint, now)
+            self.update(endpoint)
+        if endpoint.armed:
+            if mask & _READ:
+                self._receive(endpoint, now)
+        elif mask & _LOST:
+            self._lost(endpoint, mask)
+
+    def _lost(self, endpoint: Endpoint, mask: int) -> None:
+        """A stopped source broke: that is its end, where nothing of it stands before that."""
+        flow = endpoint.flow
+        if endpoint.ended or (flow is not None and flow.event is not None):
+            return  # once the event is dealt with, receiving finds the loss
+        if not mask & _ERR and endpoint.sock.family == socket.AF_UNIX:
+            return  # a unix socket hangs up as soon as its peer has closed, unread bytes or not
+        endpoint.ended = True
+        endpoint.wake(endpoint.end_of_stream("the connection broke"))
+
+    def _receive(self, endpoint: Endpoint, now: float) -> None:
+        """One receive of this descriptor, walked and sent on."""
+        flow = endpoint.flow
+        if flow is None:
+            self._discard(endpoint, now)
+            return
+        kept = 0
+        if endpoint.tail is not None:
+            kept = len(endpoint.tail)
+            self._buffer[:kept] = endpoint.tail
+        try:
+            if endpoint.tls:
+                count = self._receive_tls(endpoint, kept)
+            elif kept:
+                count = endpoint.sock.recv_into(self._view[kept:], RECEIVE_MAX_BYTES)
+            else:
+                count = endpoint.sock.recv_into(self._view, RECEIVE_MAX_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(endpoint, now, error.strerror or type(error).__name__)
+            return
+        if count == 0:
+            self._end(endpoint, now, None)
+        elif count > 0:
+            endpoint.last_received = now
+            size = kept + count
+            consumed = flow.feed(self._view, self._buffer, size, now)
+            if consumed < size or kept:
+                self._keep_tail(endpoint, flow, bytes(self._view[consumed:size]))
+            self._deliver(endpoint, flow, now)
+
+    def _receive_tls(self, endpoint: Endpoint, kept: int) -> int:
+        """Receive records; what is left of them inside OpenSSL is served in the next batch."""
+        sock = endpoint.sock
+        assert isinstance(sock, ssl.SSLSocket)
+        got, more = receive_records(sock, self._view[kept : kept + RECEIVE_MAX_BYTES])
+        match more:
+            case More.INSIDE:
+                self._table.serve_again(endpoint, ring=False)
+            case More.AFTER_SEND:
+                self._table.want_write(endpoint)
+        return got
+
+    def _discard(self, endpoint: Endpoint, now: float) -> None:
+        """Throw away what comes; before the 101 that it comes at all is an event."""
+        early = endpoint.on_event is not None
+        receive = endpoint.sock.recv_into if early else below_tls(endpoint.sock)
+        try:
+            count = receive(self._view, RECEIVE_MAX_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as error:
+            self._end(endpoint, now, error.strerror or type(error).__name__)
+            return
+        if count == 0:
+            self._end(endpoint, now, None)
+            return
+        endpoint.discarded += count
+        if early:
+            self.disarm(endpoint)
+            endpoint.wake(Violation(Reason.PROTOCOL_ERROR_CLIENT, "bytes before the 101"))
+
+    # -- where bytes go
+
+    def _keep_tail(self, endpoint: Endpoint, flow: Flow, tail: bytes) -> None:
+        overload = endpoint.keep_tail(tail)
+        if overload is not None and flow.event is None:
+            flow.event = overload
+
+    def _guarded_kick(self, endpoint: Endpoint, now: float) -> None:
+        """Serve by hand what an armed endpoint already has: its tail, or TLS's own bytes."""
+        flow = endpoint.flow
+        try:
+            if endpoint.tail is not None and flow is not None:
+                buffer = bytearray(endpoint.tail)
+                consumed = flow.feed(memoryview(buffer), buffer, len(buffer), now)
+                self._keep_tail(endpoint, flow, bytes(buffer[consumed:]))
+                self._deliver(endpoint, flow, now)
+            sock = endpoint.sock
+            if endpoint.armed and isinstance(sock, ssl.SSLSocket) and sock.pending():
+                self._table.serve_again(endpoint, ring=not self._passing)
+        except Exception as error:  # noqa: BLE001 - the pass's boundary again, for bytes served by hand
+            self._crash(endpoint, error)
+
+    def _deliver(self, source: Endpoint, flow: Flow, now: float) -> bool:
+        """Send on what a feed put out; stop the source where it must wait. True: it may go on."""
+        peer = source.peer
+        assert peer is not None, "a flow without a sink"
+        if flow.out:
+            flowing = peer.sink.write(flow.out, flow.standing, now, flow.joint)
+        else:
+            flowing = peer.sink.settle(flow.standing, now)
+        if flow.pings:
+            source.sink.pong(flow.pings, now)
+            flow.pings.clear()
+        if flow.answers:
+            self._answer(source, flow, now)
+        if not flowing:
+            self._blocked(peer, flow)
+        if source.sink.blocked:
+            self._blocked(source, flow)
+        event = flow.event
+        if flowing and event is None:
+            return True
+        self.disarm(source)
+        if event is not None:
+            # It is due behind what was sent on, unless relayd may not keep that any longer.
+            source.deferred = not flowing and not peer.sink.over_budget
+            if not source.deferred:
+                source.wake(event)
+        return False
+
+    def _answer(self, source: Endpoint, flow: Flow, now: float) -> None:
+        for text in flow.answers:
+            if not source.sink.note(text, now) and flow.event is None:
+                flow.event = Violation(Reason.POLICY, "refused messages are sent faster than read")
+        flow.answers.clear()
+
+    def _blocked(self, endpoint: Endpoint, flow: Flow) -> None:
+        """``endpoint`` takes no more bytes for now."""
+        if endpoint.sink.over_budget:
+            flow.event = Violation.overload()
+        self.update(endpoint)
+        if endpoint.on_blocked is not None:
+            endpoint.on_blocked(endpoint)
+
+    def _drained(self, endpoint: Endpoint, now: float) -> None:
+        """``endpoint`` took everything: its source goes on, or its event is due now."""
+        if endpoint.sink.closing:
+            endpoint.half_close()
+        source = endpoint.peer
+        if source is None or source.flow is None or source.armed or source.ended:
+            return
+        event = source.flow.event
+        if event is None:
+            self.arm(source, now)
+        elif source.deferred:
+            source.deferred = False
+            source.wake(event)
+
+    def _end(self, endpoint: Endpoint, now: float, error: str | None) -> None:
+        endpoint.ended = True
+        endpoint.last_received = now
+        self.disarm(endpoint)
+        endpoint.wake(endpoint.end_of_stream(error))
+
+    def _crash(self, endpoint: Endpoint, error: Exception) -> None:
+        self.crashes += 1
+        crash = Crash(error)
+        if endpoint.flow is not None:
+            endpoint.flow.event = crash  # bytes may be missing: nothing may start it again
+        self.disarm(endpoint)
+        endpoint.wake(crash)

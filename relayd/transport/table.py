@@ -1,0 +1,111 @@
+"""Which sockets the reactor serves, and what epoll is asked for each of them.
+
+Readiness is level-triggered while something is received, so that nothing is kept in mind. A
+stopped source stays registered, edge-triggered: with no event asked for, a reset would be
+reported for ever and spin the loop; unregistered, its loss would be noticed too late.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from typing import Final
+
+from relayd.transport.endpoint import Endpoint
+
+BATCH_MAX: Final = 32
+"""Descriptors that are served between two looks at epoll."""
+
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_STOPPED: Final = select.EPOLLRDHUP | select.EPOLLET
+
+
+class Table:
+    """The adopted endpoints by descriptor, and the inner epoll that holds them.
+
+    Attributes:
+        endpoints: To be looked up per event: a descriptor's number lives on in another socket.
+    """
+
+    def __init__(self) -> None:
+        self.endpoints: dict[int, Endpoint] = {}
+        self._epoll = select.epoll()
+        self._again: set[int] = set()  # descriptors with bytes that raise no readiness (TLS)
+        self._want_write: set[int] = set()  # TLS receives that have to send first
+        # Wakes the reactor for bytes that no epoll can see. Edge-triggered, so it is never read.
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, _IN | select.EPOLLET)
+
+    def fileno(self) -> int:
+        """The inner epoll's own descriptor: readable while something is ready."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Close the inner epoll; every endpoint has been released before."""
+        assert not self.endpoints, "an endpoint outlives its reactor"
+        self._epoll.close()
+        os.close(self._bell)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Register ``endpoint``, stopped.
+
+        Raises:
+            OSError: The kernel watches as many descriptors as it may; nothing has changed.
+        """
+        assert endpoint.fd not in self.endpoints, "a descriptor is adopted once"
+        self._epoll.register(endpoint.fd, _STOPPED)
+        endpoint.interest = _STOPPED
+        self.endpoints[endpoint.fd] = endpoint
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Forget ``endpoint``. Calling again is fine, also when its number is another's by then."""
+        if self.endpoints.get(endpoint.fd) is not endpoint:
+            return
+        del self.endpoints[endpoint.fd]
+        self._want_write.discard(endpoint.fd)
+        self._again.discard(endpoint.fd)
+        endpoint.armed = False
+        self._epoll.unregister(endpoint.fd)
+
+    def update(self, endpoint: Endpoint) -> None:
+        """Tell epoll what ``endpoint`` waits for."""
+        if endpoint.armed and endpoint.fd in self._want_write:
+            wants = _OUT  # receiving is of no use before, and its readiness would spin
+        else:
+            wants = _IN if endpoint.armed else _STOPPED
+            if endpoint.sink.blocked:
+                wants |= _OUT
+        if wants != endpoint.interest and self.endpoints.get(endpoint.fd) is endpoint:
+            endpoint.interest = wants
+            self._epoll.modify(endpoint.fd, wants)
+
+    def ready(self) -> Iterable[tuple[int, int]]:
+        """The descriptors to serve now, each once, with what they are ready for."""
+        events = self._epoll.poll(0, BATCH_MAX)
+        if not self._again:
+            return events
+        ready = dict(events)
+        for fd in self._again:
+            ready[fd] = ready.get(fd, 0) | _IN
+        self._again.clear()
+        return ready.items()
+
+    def serve_again(self, endpoint: Endpoint, *, ring: bool) -> None:
+        """Have ``endpoint`` in the next batch as readable; ``ring`` where no pass is going on."""
+        self._again.add(endpoint.fd)
+        if ring:
+            os.eventfd_write(self._bell, 1)
+
+    def want_write(self, endpoint: Endpoint) -> None:
+        """TLS has to send before more can be received from ``endpoint``."""
+        self._want_write.add(endpoint.fd)
+        self.update(endpoint)
+
+    def writable(self, endpoint: Endpoint) -> bool:
+        """``endpoint`` is writable; whether a receive waited for that and is due now."""
+        if endpoint.fd not in self._want_write:
+            return False
+        self._want_write.discard(endpoint.fd)
+        return True
