@@ -1,0 +1,1 @@
+"""The daemon: listeners, the front door, the admin listener, start and drain."""

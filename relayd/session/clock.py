@@ -1,0 +1,187 @@
+"""A session's time: pings, silence, stalls, turns that hang, and the age at which it ends.
+
+One task sleeps until the earliest thing that could be due and then looks what is. The pass keeps
+the times; nothing is scheduled per message.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import attrs
+import trio
+
+from relayd.config.schema import LimitSettings, Timeouts
+from relayd.core.endings import Reason
+from relayd.dialect.base import Conversation
+from relayd.session.verdict import Verdict
+from relayd.transport.endpoint import Endpoint
+from relayd.transport.reactor import Reactor
+
+LAST_RESPONSE_S: Final = 30.0
+"""How long a running response may go on after the session's maximum age."""
+
+PROGRESS_LOOKS: Final = 4
+"""How often a running turn is looked at within ``idle_s``."""
+
+_PING: Final = b"relayd"
+
+
+@attrs.define
+class _Peer:
+    """One side, as far as time goes."""
+
+    endpoint: Endpoint
+    stalled: Reason
+    silent: Reason
+    pinged_at: float = -math.inf
+
+
+@attrs.define(kw_only=True)
+class Clock:
+    """Looks after one session's deadlines.
+
+    Attributes:
+        limits: ``keepalive_s``, ``keepalive_timeout_s``, ``stall_s`` and ``session_max_s``.
+        timeouts: The account's ``idle_s`` and ``total_s``, which run while a turn does.
+        started: When the session began.
+    """
+
+    reactor: Reactor
+    verdict: Verdict
+    conversation: Conversation
+    limits: LimitSettings
+    timeouts: Timeouts
+    started: float
+    _peers: tuple[_Peer, _Peer]
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _leave_at: float = math.inf
+    _leave_reason: Reason | None = None
+    _progress: int = 0
+    _progress_at: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        reactor: Reactor,
+        client: Endpoint,
+        upstream: Endpoint,
+        verdict: Verdict,
+        conversation: Conversation,
+        limits: LimitSettings,
+        timeouts: Timeouts,
+        started: float,
+    ) -> Clock:
+        """The clock of a session between ``client`` and ``upstream``."""
+        peers = (
+            _Peer(client, Reason.CLIENT_STALLED, Reason.CLIENT_SILENT),
+            _Peer(upstream, Reason.UPSTREAM_STALLED, Reason.UPSTREAM_KEEPALIVE_TIMEOUT),
+        )
+        clock = cls(
+            reactor=reactor,
+            verdict=verdict,
+            conversation=conversation,
+            limits=limits,
+            timeouts=timeouts,
+            started=started,
+            peers=peers,
+        )
+        for peer in peers:
+            peer.endpoint.on_blocked = clock.on_blocked
+        return clock
+
+    async def run(self) -> None:
+        """Watch until cancelled. Every deadline that passes is a verdict or a ping."""
+        while True:
+            now = trio.current_time()
+            self._scope = trio.CancelScope(deadline=self._look(now))
+            with self._scope:
+                await trio.sleep_forever()
+
+    def look_at(self, when: float) -> None:
+        """Look again at ``when``, if that is sooner than planned. May be called in the pass."""
+        self._scope.deadline = min(self._scope.deadline, when)
+
+    def turn_began(self, now: float) -> None:
+        """A turn was asked for or has started: its time runs."""
+        self.look_at(now + self.timeouts.idle_s)
+
+    def on_blocked(self, endpoint: Endpoint) -> None:
+        """A sink blocked: its stall deadline starts."""
+        self.look_at(endpoint.sink.blocked_since + self.limits.stall_s)
+
+    def leave(self, reason: Reason, at: float) -> None:
+        """End with ``reason`` at ``at`` at the latest, sooner once no response runs."""
+        if at < self._leave_at:
+            self._leave_at, self._leave_reason = at, reason
+            self.look_at(at)
+
+    @property
+    def leaving(self) -> Reason | None:
+        """Why the session ends as soon as no response runs, if it does."""
+        return self._leave_reason
+
+    def _look(self, now: float) -> float:
+        """Act on what is due; returns when to look again."""
+        next_at = min(self._look_at_age(now), self._look_at_turn(now))
+        for peer in self._peers:
+            next_at = min(next_at, self._look_at_stall(peer, now), self._look_at_silence(peer, now))
+        return next_at
+
+    def _look_at_age(self, now: float) -> float:
+        if now >= self._leave_at and self._leave_reason is not None:
+            self.verdict.end(self._leave_reason)
+        ends_at = self.started + self.limits.session_max_s
+        if now >= ends_at and self._leave_reason is None:
+            if not self.conversation.busy:
+                self.verdict.end(Reason.SESSION_MAX_AGE)
+            self.conversation.tell_idle = True
+            self.leave(Reason.SESSION_MAX_AGE, now + LAST_RESPONSE_S)
+        return self._leave_at if now >= ends_at else min(ends_at, self._leave_at)
+
+    def _look_at_turn(self, now: float) -> float:
+        """A running turn must get on: some message each ``idle_s``, an end within ``total_s``."""
+        since = self.conversation.busy_since
+        upstream = self._peers[1].endpoint
+        if since is None or upstream.flow is None:
+            return math.inf
+        if upstream.flow.progress != self._progress:
+            self._progress, self._progress_at = upstream.flow.progress, now
+        silent_at = max(since, self._progress_at) + self.timeouts.idle_s
+        ends_at = since + self.timeouts.total_s
+        if now >= ends_at:
+            self.verdict.end(Reason.TURN_TIMEOUT)
+        elif now >= silent_at and upstream.armed:
+            self.verdict.end(Reason.UPSTREAM_SILENT)
+        # Progress is seen only when looked for: often enough to be late by a quarter at most.
+        return min(max(silent_at, now), now + self.timeouts.idle_s / PROGRESS_LOOKS, ends_at)
+
+    def _look_at_stall(self, peer: _Peer, now: float) -> float:
+        sink = peer.endpoint.sink
+        if not sink.blocked:
+            return math.inf
+        cut_at = sink.blocked_since + self.limits.stall_s
+        if now >= cut_at:
+            self.verdict.end(peer.stalled)
+        return cut_at
+
+    def _look_at_silence(self, peer: _Peer, now: float) -> float:
+        """Any byte is life; silence counts only while relayd is willing to hear."""
+        endpoint = peer.endpoint
+        heard_at = max(endpoint.last_received, endpoint.armed_since)
+        if not endpoint.armed:
+            return now + self.limits.keepalive_s
+        gone_at = heard_at + self.limits.keepalive_timeout_s
+        if now >= gone_at:
+            self.verdict.end(peer.silent)
+            return gone_at
+        ping_at = max(heard_at, peer.pinged_at) + self.limits.keepalive_s
+        if now >= ping_at:
+            endpoint.sink.ping(_PING, now)
+            if endpoint.sink.blocked:
+                self.reactor.update(endpoint)
+                self.on_blocked(endpoint)
+            peer.pinged_at = now
+            ping_at = now + self.limits.keepalive_s
+        return min(ping_at, gone_at)

@@ -1,0 +1,316 @@
+"""From a grant to an upstream that has proved itself: choose, dial, upgrade, hear it, or try on.
+
+Wrong keys and exhausted quotas arrive behind the 101, as a first frame. So in a dialect that
+opens with one, an account is judged by it, and the client is not committed before. Failing over
+is invisible to the client; all attempts share the time of its admission.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+import msgspec
+import trio
+
+from relayd.config.snapshot import Account
+from relayd.core.endings import Side
+from relayd.core.hold import HoldBudget
+from relayd.core.refusals import Refusal, RefusalCode
+from relayd.observe.bus import AccountFailed, Bus
+from relayd.observe.events import LogEvent
+from relayd.observe.logs import get_logger
+from relayd.protocol.first import FirstMessage
+from relayd.protocol.outcomes import Notice, PeerClosed, Violation
+from relayd.protocol.upstream_upgrade import (
+    UpstreamAccepted,
+    UpstreamMalformed,
+    UpstreamResponseReader,
+    upstream_request,
+)
+from relayd.routing.classify import (
+    Failure,
+    FailureKind,
+    from_close,
+    from_error_event,
+    from_status,
+    unreachable,
+)
+from relayd.routing.roster import Roster, Seat
+from relayd.routing.scheduler import Demand, choose, why_none
+from relayd.session.accounts import log_changes
+from relayd.transport import raw, tls
+from relayd.transport.dial import connect
+from relayd.transport.endpoint import Endpoint
+from relayd.transport.errors import DialError, DialErrorKind
+from relayd.transport.resolve import Resolver
+
+log = get_logger()
+
+ATTEMPT_SHARE: Final = 0.5
+"""Of what is left of the admission's time, so that a dead account leaves time for another."""
+
+_RECEIVE_BYTES: Final = 65536
+_FIRST_FRAME_TIMEOUT: Final = "first_frame_timeout"
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What a client wants of an upstream, in its dialect's terms.
+
+    Attributes:
+        demand: Which accounts will do.
+        target: The handshake's path and query at a given account.
+        headers: The client's headers that travel on.
+        subprotocols: Offered on to the upstream.
+        hears_first: Whether the account is judged by its first message.
+    """
+
+    demand: Demand
+    target: Callable[[Account], str]
+    headers: tuple[tuple[str, str], ...] = ()
+    subprotocols: tuple[str, ...] = ()
+    hears_first: bool
+
+
+@attrs.frozen(kw_only=True)
+class Connected:
+    """An upstream that is ready.
+
+    Attributes:
+        endpoint: Not adopted yet; holds what came behind the handshake. The caller owns it.
+        seat: The caller releases it when the session is over.
+        subprotocol: The upstream's choice.
+        connect_ms: Dialling and the handshake.
+        first_frame_ms: From there to the first message, where one was waited for.
+    """
+
+    endpoint: Endpoint
+    seat: Seat
+    subprotocol: str | None
+    connect_ms: float
+    first_frame_ms: float | None
+
+
+class AttemptFailed(Exception):
+    """One attempt at one account came to nothing."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@attrs.frozen(kw_only=True)
+class Connector:
+    """Connects sessions to upstreams.
+
+    Attributes:
+        contexts: TLS contexts by the account's ``tls_ca``.
+    """
+
+    roster: Roster
+    resolver: Resolver
+    contexts: Mapping[str | None, ssl.SSLContext]
+    hold: HoldBudget
+    bus: Bus
+
+    async def connect(self, wish: Wish, *, session_id: str, deadline: float) -> Connected | Refusal:
+        """Try accounts until one is ready, none is left or ``deadline`` has passed.
+
+        Cancelling it closes what it opened and gives its seat back.
+        """
+        tried: set[str] = set()
+        last: Failure | None = None
+        while True:
+            now = trio.current_time()
+            if now >= deadline:
+                return _out_of_time(last)
+            seat = choose(
+                self.roster, wish.demand, now=now, random_unit=random.random(), tried=tried
+            )
+            if seat is None:
+                if last is not None:
+                    return _refusal_for(last)
+                return why_none(self.roster, wish.demand, now=now, tried=tried)
+            tried.add(seat.account.name)
+            try:
+                return await self.attempt(wish, seat, deadline)
+            except AttemptFailed as failed:
+                last = failed.failure
+                self._note(failed.failure, seat, wish, session_id)
+                seat.release()
+            except BaseException:
+                seat.release()
+                raise
+            if last.is_final or last.code == DialErrorKind.RESOURCES_EXHAUSTED:
+                return _refusal_for(last)
+
+    async def attempt(self, wish: Wish, seat: Seat, deadline: float) -> Connected:
+        """One attempt at the account of ``seat``.
+
+        Raises:
+            AttemptFailed: With the reason; every socket is closed.
+        """
+        account = seat.account
+        began = trio.current_time()
+        ends_at = began + (deadline - began) * ATTEMPT_SHARE
+        connect_by = min(began + account.timeouts.connect_s, ends_at)
+        sock: socket.socket | None = None
+        first = FirstMessage(self.hold)
+        try:
+            sock = await self._dial(account, connect_by)
+            with trio.move_on_at(connect_by) as waiting:
+                subprotocol, leftover = await _upgrade(sock, account, wish)
+            if waiting.cancelled_caught:
+                raise AttemptFailed(
+                    unreachable("connect_timeout", "the upstream did not answer the handshake")
+                )
+            upgraded = trio.current_time()
+            first_frame_ms = None
+            if wish.hears_first:
+                hear_by = min(upgraded + account.timeouts.first_frame_s, ends_at)
+                await _hear(sock, first, leftover, hear_by)
+                first_frame_ms = (trio.current_time() - upgraded) * 1000
+            else:
+                first.raw += leftover
+            now = trio.current_time()
+            endpoint = Endpoint(sock, Side.UPSTREAM, self.hold, now)
+            if endpoint.keep_tail(bytes(first.raw)) is not None:
+                raise DialError(DialErrorKind.RESOURCES_EXHAUSTED, Violation.overload().message)
+            log_changes(seat.succeed(first_frame_ms=first_frame_ms, now=now))
+        except DialError as error:
+            _close(sock)
+            raise AttemptFailed(unreachable(error.kind, error.message)) from None
+        except BaseException:
+            _close(sock)
+            raise
+        finally:
+            first.close()
+        return Connected(
+            endpoint=endpoint,
+            seat=seat,
+            subprotocol=subprotocol,
+            connect_ms=(upgraded - began) * 1000,
+            first_frame_ms=first_frame_ms,
+        )
+
+    async def _dial(self, account: Account, deadline: float) -> socket.socket:
+        url = account.base_url
+        assert url is not None, "an enabled account has an address"
+        sock = await connect(url, resolver=self.resolver, deadline=deadline)
+        if not url.tls:
+            return sock
+        return await tls.start_client(
+            sock, self.contexts[account.tls_ca], url.host, deadline=deadline
+        )
+
+    def _note(self, failure: Failure, seat: Seat, wish: Wish, session_id: str) -> None:
+        dialect = wish.demand.dialect
+        log.warning(
+            LogEvent.UPSTREAM_FAILED,
+            session_id=session_id,
+            dialect=dialect,
+            account=seat.account.name,
+            reason=failure.code,
+            message=failure.message,
+        )
+        self.bus.publish(
+            AccountFailed(account=seat.account.name, dialect=dialect, reason=failure.code)
+        )
+        if failure.code != DialErrorKind.RESOURCES_EXHAUSTED:  # that is relayd's own fault
+            log_changes(seat.fail(failure, trio.current_time(), jitter=random.random()))
+
+
+async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[str | None, bytes]:
+    """The WebSocket handshake; returns the chosen subprotocol and what came behind the 101."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    headers = [*account.headers.items(), *wish.headers]
+    if account.api_key is not None:
+        headers.append(("Authorization", f"Bearer {account.api_key.reveal()}"))
+    assert account.base_url is not None
+    request = upstream_request(
+        account.base_url.authority, wish.target(account), headers, wish.subprotocols, key
+    )
+    await raw.send_all(sock, request)
+    reader = UpstreamResponseReader(key, wish.subprotocols)
+    try:
+        while (answer := reader.feed(await raw.receive(sock, _RECEIVE_BYTES))) is None:
+            pass
+    except UpstreamMalformed as error:
+        raise AttemptFailed(unreachable("malformed_response", str(error))) from None
+    if isinstance(answer, UpstreamAccepted):
+        return answer.subprotocol, reader.leftover
+    raise AttemptFailed(
+        from_status(answer.status, retry_after_s=answer.retry_after_s, body=answer.body_excerpt)
+    )
+
+
+async def _hear(sock: socket.socket, first: FirstMessage, data: bytes, deadline: float) -> None:
+    """Wait for the first message and judge it; its bytes stay in ``first.raw``."""
+    with trio.move_on_at(deadline):
+        event = first.feed(data, trio.current_time()) if data else None
+        while event is None:
+            data = await raw.receive(sock, _RECEIVE_BYTES)
+            if not data:
+                raise AttemptFailed(from_close(None, ""))
+            event = first.feed(data, trio.current_time())
+        match event:
+            case Notice():
+                if _type_of(first.payload) == "error":
+                    raise AttemptFailed(from_error_event(first.payload))
+                return
+            case PeerClosed(code, reason):
+                raise AttemptFailed(from_close(code, reason))
+            case Violation(reason, message):
+                raise AttemptFailed(unreachable(reason.value, message))
+            case _:
+                raise AssertionError(f"a first message cannot end as {event!r}")
+    message = "the upstream accepted the WebSocket and then sent nothing in time"
+    raise AttemptFailed(unreachable(_FIRST_FRAME_TIMEOUT, message))
+
+
+def _type_of(payload: bytes) -> str:
+    try:
+        return msgspec.json.decode(payload, type=_Typed).type
+    except msgspec.DecodeError:
+        return ""
+
+
+def _close(sock: socket.socket | None) -> None:
+    if sock is not None:
+        sock.close()
+
+
+def _out_of_time(last: Failure | None) -> Refusal:
+    why = f" The last account failed: {last.message}" if last is not None else ""
+    message = f"No upstream was ready within limits.admission_s.{why}"
+    return Refusal(RefusalCode.ADMISSION_TIMEOUT, message, retry_after_s=1.0)
+
+
+def _refusal_for(failure: Failure) -> Refusal:
+    """What the client is told when no account is left to try."""
+    message = f"The upstream failed ({failure.code}): {failure.message}"
+    if failure.code == _FIRST_FRAME_TIMEOUT:
+        return Refusal(RefusalCode.FIRST_FRAME_TIMEOUT, message, retry_after_s=1.0)
+    if failure.code == DialErrorKind.RESOURCES_EXHAUSTED:
+        return Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0)
+    match failure.kind:
+        case FailureKind.CLIENT_FAULT:
+            return Refusal(RefusalCode.INVALID_PARAMETER, message)
+        case FailureKind.RATE_LIMITED:
+            wait = failure.retry_after_s
+            return Refusal(RefusalCode.NO_ACCOUNT, message, retry_after_s=wait or 1.0)
+        case FailureKind.UNREACHABLE:
+            return Refusal(RefusalCode.UPSTREAM_UNREACHABLE, message, retry_after_s=1.0)
+        case FailureKind.FATAL | FailureKind.REFUSED:
+            return Refusal(RefusalCode.UPSTREAM_REFUSED, message)

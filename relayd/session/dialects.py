@@ -1,0 +1,83 @@
+"""What a grant means in its dialect: which upstream it wants, and what reads its messages."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from relayd.config.providers import Dialect
+from relayd.config.snapshot import Account
+from relayd.core.refusals import Refusal, RefusalCode
+from relayd.dialect import passthrough, realtime
+from relayd.dialect.base import Conversation
+from relayd.dialect.meter import Listener, Meter
+from relayd.dialect.realtime_client import ModelRule
+from relayd.protocol.upgrade import echo_subprotocol
+from relayd.routing.roster import Roster
+from relayd.routing.scheduler import Demand
+from relayd.session.admission import Grant
+from relayd.session.connecting import Wish
+
+
+def wish_of(grant: Grant, roster: Roster) -> Wish | Refusal:
+    """Which upstream ``grant`` asks for; a refusal where no rule can say."""
+    match grant.dialect:
+        case Dialect.REALTIME:
+            if grant.call_id is not None and len(roster.serving(realtime.NAME, None)) != 1:
+                message = "call_id names a call, but not which of several accounts made it."
+                return Refusal(RefusalCode.INVALID_PARAMETER, message, "call_id")
+            return Wish(
+                demand=Demand(realtime.NAME, model=grant.model),
+                target=lambda account: _realtime_target(grant, account),
+                headers=grant.forward_headers,
+                hears_first=True,
+            )
+        case Dialect.PASSTHROUGH:
+            return Wish(
+                demand=Demand(passthrough.NAME, account=grant.account_name),
+                target=lambda account: passthrough.upstream_target(
+                    _path(account), grant.tail, grant.upstream_query
+                ),
+                subprotocols=grant.subprotocols,
+                hears_first=False,
+            )
+        case _:
+            assert_never(grant.dialect)
+
+
+def answer_subprotocol(grant: Grant, chosen: str | None) -> str | None:
+    """What the 101 names: in passthrough the upstream's choice, else relayd's own."""
+    if grant.dialect is Dialect.PASSTHROUGH:
+        return chosen
+    return echo_subprotocol(grant.subprotocols)
+
+
+def conversation_of(grant: Grant, meter: Meter, listener: Listener) -> Conversation:
+    """What reads the messages of a session that was granted so."""
+    match grant.dialect:
+        case Dialect.REALTIME:
+            rule = ModelRule(
+                permits=grant.key.permits_model, transcription=grant.intent == "transcription"
+            )
+            return realtime.RealtimeConversation(meter, listener, rule)
+        case Dialect.PASSTHROUGH:
+            return passthrough.Bytes()
+        case _:
+            assert_never(grant.dialect)
+
+
+def message_max_bytes(grant: Grant, configured: int) -> int:
+    """The longest message of either side: the dialect's own cap below the configured one."""
+    if grant.dialect is Dialect.REALTIME:
+        return min(configured, realtime.MESSAGE_MAX_BYTES)
+    return configured
+
+
+def _realtime_target(grant: Grant, account: Account) -> str:
+    model = None if grant.model is None else account.upstream_model(grant.model)
+    return realtime.upstream_target(
+        _path(account), model=model, call_id=grant.call_id, intent=grant.intent
+    )
+
+
+def _path(account: Account) -> str:
+    return account.base_url.path if account.base_url is not None else ""

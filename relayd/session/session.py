@@ -1,0 +1,178 @@
+"""One session: a client and an upstream, joined until one of them, or relayd, ends it.
+
+A session is a nursery with a client reader, an upstream reader and a clock. Bytes do not pass
+through these tasks: the reactor moves them, and wakes a reader only for what needs a decision.
+The end is a value (:class:`~relayd.session.verdict.Verdict`), the first one wins, and one line in
+the log says it.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from relayd.config.schema import LimitSettings, Timeouts
+from relayd.core.endings import Fault, Reason, Side
+from relayd.core.hold import HoldBudget
+from relayd.dialect.base import Conversation
+from relayd.dialect.meter import Refuse
+from relayd.protocol.directions import ClientFlow, UpstreamFlow
+from relayd.protocol.outcomes import (
+    Crash,
+    EndOfStream,
+    Event,
+    Notice,
+    PeerClosed,
+    Violation,
+    Waiting,
+)
+from relayd.session.clock import Clock
+from relayd.session.closing import close_both
+from relayd.session.reporter import Reporter
+from relayd.session.verdict import Verdict
+from relayd.transport.endpoint import Endpoint
+from relayd.transport.reactor import Reactor
+
+
+@attrs.define(eq=False, kw_only=True)
+class Session:
+    """See the module's text.
+
+    Attributes:
+        client: The accepted connection, adopted by the reactor; closed when :meth:`run` returns.
+        upstream: The dialled connection, adopted and holding what came behind its handshake;
+            closed likewise.
+        message_max_bytes: Of either side.
+    """
+
+    client: Endpoint
+    upstream: Endpoint
+    reactor: Reactor
+    hold: HoldBudget
+    conversation: Conversation
+    reporter: Reporter
+    limits: LimitSettings
+    timeouts: Timeouts
+    message_max_bytes: int
+    verdict: Verdict = attrs.field(factory=Verdict, init=False)
+    _clock: Clock = attrs.field(init=False)
+    _flows: tuple[ClientFlow, UpstreamFlow] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._clock = Clock.of(
+            self.reactor,
+            self.client,
+            self.upstream,
+            self.verdict,
+            self.conversation,
+            self.limits,
+            self.timeouts,
+            self.reporter.timing.started_at,
+        )
+        self.reporter.look_in = self._clock.turn_began
+        size, hold, dialect = self.message_max_bytes, self.hold, self.conversation
+        self._flows = (
+            ClientFlow(message_max_bytes=size, hold=hold, reader=dialect.client_reader),
+            UpstreamFlow(message_max_bytes=size, hold=hold, reader=dialect.upstream_reader),
+        )
+
+    async def run(self) -> None:
+        """Relay until the end, then say goodbye, close both connections and write the line.
+
+        Nothing a peer does raises from here. Cancelling it from outside ends the session as
+        ``drain``, within :data:`~relayd.session.closing.CLOSE_GRACE_S`.
+        """
+        self.reporter.opened()
+        try:
+            await self._relay()
+        except Exception as error:  # noqa: BLE001 - a session task's one boundary: a bug here ends one session
+            self._crashed(error)
+        finally:
+            self.verdict.end(
+                Reason.DRAIN
+            )  # only where nothing else ended it: cancelled from outside
+            await self._end()
+
+    def leave(self, reason: Reason, *, at: float, refuse: Refuse) -> None:
+        """End with ``reason``: at once, or when the running response has ended.
+
+        Args:
+            reason: Such as ``drain``.
+            at: The latest moment.
+            refuse: What a client hears that asks for another response meanwhile.
+        """
+        if not self.conversation.busy:
+            self.verdict.end(reason)
+            return
+        self.conversation.closed_to_turns = refuse
+        self.conversation.tell_idle = True
+        self._clock.leave(reason, at)
+
+    def kill(self, reason: Reason = Reason.KILLED) -> None:
+        """End at once."""
+        self.verdict.end(reason)
+
+    async def _relay(self) -> None:
+        with self.verdict.scope:
+            async with trio.open_nursery() as nursery:
+                now = trio.current_time()
+                pairs = ((self.client, self.upstream), (self.upstream, self.client))
+                for (endpoint, peer), flow in zip(pairs, self._flows, strict=True):
+                    endpoint.flow, endpoint.peer, endpoint.on_event = flow, peer, None
+                nursery.start_soon(self._read, self.client)
+                nursery.start_soon(self._read, self.upstream)
+                nursery.start_soon(self._clock.run)
+                self.reactor.arm(self.upstream, now)
+                self.reactor.arm(self.client, now)
+
+    async def _read(self, endpoint: Endpoint) -> None:
+        """Deal with what one direction cannot decide in the pass."""
+        while True:
+            event = await endpoint.next_event()
+            match event:
+                case Waiting(decision):
+                    action = await decision.wait()
+                    self.reactor.resume(endpoint, action, trio.current_time())
+                case Notice():
+                    if self._clock.leaving is not None:
+                        self.verdict.end(self._clock.leaving)
+                    self.reactor.arm(endpoint, trio.current_time())
+                case _:
+                    self._ended(endpoint, event)
+                    return
+
+    def _ended(self, endpoint: Endpoint, event: Event) -> None:
+        """Turn the last event of a direction into the verdict."""
+        client = endpoint.side is Side.CLIENT
+        match event:
+            case PeerClosed(code, text):
+                reason = Reason.CLIENT_CLOSED if client else Reason.UPSTREAM_CLOSED
+                self.verdict.end(reason, code=code, text=text)
+            case EndOfStream(mid_frame):
+                lost = Reason.UPSTREAM_LOST_MID_FRAME if mid_frame else Reason.UPSTREAM_LOST
+                self.verdict.end(Reason.CLIENT_GONE if client else lost)
+            case Violation(reason, message):
+                self.verdict.end(reason, sender=endpoint.side, message=message)
+            case Crash(error):
+                self._crashed(error)
+
+    def _crashed(self, error: BaseException) -> None:
+        self.reporter.crashed(error)
+        self.verdict.end(Reason.INTERNAL_ERROR)
+
+    async def _end(self) -> None:
+        assert self.verdict.reason is not None
+        self.conversation.cut_short(self.verdict.reason, trio.current_time())
+        closed = await close_both(
+            self.reactor, self.client, self.upstream, self.verdict, last_words=self._last_words()
+        )
+        self.reporter.ended(self.verdict, closed, *self._flows)
+
+    def _last_words(self) -> bytes:
+        """The error event that goes before the client's Close, where the ending has one."""
+        reason, ending = self.verdict.reason, self.verdict.ending
+        if reason is None or not ending.error_event:
+            return b""
+        kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
+        message = self.verdict.message or f"The session ended: {reason.value}."
+        return self.conversation.error_event(kind, reason.value, message)
