@@ -1,0 +1,1 @@
+"""The command line. Each verb has a module, which is imported only when it is called."""

@@ -1,0 +1,53 @@
+"""What ``relayd serve`` shows a person who started it by hand: where it listens, what to try."""
+
+from __future__ import annotations
+
+from relayd.config.providers import Dialect
+from relayd.config.snapshot import Account, Snapshot
+from relayd.service.app import Running
+
+_SCRIPT = """\
+  Python, with the openai package:
+    import asyncio, openai
+    async def main():
+        client = openai.AsyncOpenAI(base_url="{http}/v1", api_key="{key}")
+        async with client.realtime.connect(model="{model}") as connection:
+            await connection.response.create()
+            async for event in connection:
+                print(event.type)
+                if event.type == "response.done":
+                    break
+    asyncio.run(main())
+"""
+
+
+def what_to_try(snapshot: Snapshot, running: Running) -> str:
+    """A few lines to copy. A key is shown only if it is the one of the configuration for trying."""
+    where = next((each for each in running.addresses if not each.startswith("unix:")), None)
+    lines = [f"\nrelayd listens on {', '.join(running.addresses)}; Ctrl-C drains, twice stops."]
+    if where is None:
+        return lines[0]
+    scheme = "https" if snapshot.settings.server.tls else "http"
+    http = f"{scheme}://{where}"
+    key = "relayd-dev-key" if snapshot.key_for("relayd-dev-key") else "YOUR-KEY"
+    lines.append(f"Try:\n  curl: {_curl(http, key)}")
+    accounts = [account for account in snapshot.accounts if account.enabled]
+    realtime = next((a for a in accounts if a.provider.dialect is Dialect.REALTIME), None)
+    if realtime is not None:
+        lines.append(_SCRIPT.format(http=http, key=key, model=_model(realtime)))
+    if running.admin.startswith("unix:"):
+        socket = running.admin.removeprefix("unix:")
+        lines.append(f"  Health: curl --unix-socket {socket} http://localhost/readyz")
+    return "\n".join(lines)
+
+
+def _curl(http: str, key: str) -> str:
+    return (
+        f"curl -i --http1.1 -H 'Authorization: Bearer {key}' {http}/v1/realtime"
+        "   # says what a WebSocket client has to send"
+    )
+
+
+def _model(account: Account) -> str:
+    named = next(iter(account.model_map), None) or next(iter(account.models), "*")
+    return named.replace("*", "") or "gpt-realtime"
