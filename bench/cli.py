@@ -1,0 +1,165 @@
+"""The command: which rows, how often, against what, and what is printed and kept."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+
+from bench import machine, relays, results, rows, table
+from bench.failures import RunFailed
+from bench.processes import raise_descriptor_limit
+from bench.progress import Progress
+from bench.relays import RelayKind
+from bench.rows import ROWS, Row, Traffic
+from bench.run import Setting, measure, share_cpus
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EX_UNAVAILABLE: Final = 69
+QUICK_SECONDS: Final = 0.5
+_COMPARED: Final = (RelayKind.RELAYD, RelayKind.HAPROXY)
+
+
+@click.command()
+@click.argument("names", metavar="[ROW]...", nargs=-1, type=click.Choice(["all", "table", *ROWS]))
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.1, 600))
+@click.option("--quick", is_flag=True, help="One short run of smaller rows: does it work?")
+@click.option(
+    "--relay",
+    "kinds",
+    multiple=True,
+    type=click.Choice(RelayKind, case_sensitive=False),
+    help="What to measure; may be repeated. Default: relayd and haproxy, by turns. "
+    "direct: no relay, the generator's own ceiling.",
+)
+@click.option(
+    "--relayd",
+    default=relays.default_relayd(),
+    type=click.Path(path_type=Path),
+    help="The relayd command. Default: the one beside this interpreter.",
+)
+@click.option(
+    "--results",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the JSON files are. Default: bench/results; "
+    "quick runs and runs without relayd are kept only where this is given.",
+)
+def main(
+    *,
+    names: tuple[str, ...],
+    runs: int,
+    seconds: float,
+    quick: bool,
+    kinds: tuple[RelayKind, ...],
+    relayd: Path,
+    directory: Path | None,
+) -> None:
+    """Measure relayd, and HAProxy beside it in the same run.
+
+    A ROW is one kind of traffic, "all" is every row and the default, "table" prints the kept
+    results as Markdown. Exits with 69 if a row could not be measured.
+    """
+    if "table" in names:
+        click.echo(table.markdown(results.read_all(directory or results.DIRECTORY)))
+        return
+    wanted = list(ROWS.values()) if not names or "all" in names else [ROWS[n] for n in names]
+    kinds = kinds or _COMPARED
+    if directory is None and not quick and RelayKind.RELAYD in kinds:
+        directory = results.DIRECTORY
+    signal.signal(signal.SIGTERM, _leave)
+    relay_cpus, load_cpus = share_cpus()
+    _check_machine(wanted, relay_cpus, load_cpus)
+    plan = _Plan(
+        setting=Setting(
+            seconds=QUICK_SECONDS if quick else seconds,
+            relay_cpus=relay_cpus,
+            load_cpus=load_cpus,
+            relayd=relayd.absolute(),
+        ),
+        kinds=_available(kinds),
+        runs=1 if quick else runs,
+        directory=directory,
+    )
+    failed = False
+    for row in wanted:
+        failed |= not plan.carry_out(rows.quick(row) if quick else row)
+    if directory is not None and len(wanted) > 1:
+        click.echo(table.markdown(results.read_all(directory)))
+    sys.exit(EX_UNAVAILABLE if failed else 0)
+
+
+@attrs.frozen(kw_only=True)
+class _Plan:
+    setting: Setting
+    kinds: Sequence[RelayKind]
+    runs: int
+    directory: Path | None
+    progress: Progress = attrs.field(factory=Progress)
+    facts: dict[str, str] = attrs.field(factory=machine.facts)
+
+    def carry_out(self, row: Row) -> bool:
+        """Measure ``row``, print its figures and keep them; whether that was possible."""
+        kinds = self.kinds
+        if row.tls and RelayKind.DIRECT in kinds:
+            click.echo(f"{row.name}: direct is skipped, the clients speak no TLS", err=True)
+            kinds = [kind for kind in kinds if kind is not RelayKind.DIRECT]
+        if not kinds:
+            return True
+        try:
+            measured = self._interleaved(row, kinds)
+        except RunFailed as failure:
+            self.progress.clear()
+            click.echo(f"{row.name}: {failure}", err=True)
+            return False
+        self.progress.clear()
+        result = results.summarise(row, measured, seconds=self.setting.seconds, facts=self.facts)
+        if self.directory is not None:
+            results.write(result, self.directory)
+        click.echo(table.figures_of(result) + "\n")
+        return True
+
+    def _interleaved(self, row: Row, kinds: Sequence[RelayKind]) -> list[results.Run]:
+        measured = []
+        for number in range(1, self.runs + 1):
+            for kind in kinds:
+                self.progress.show(f"{row.name}: run {number} of {self.runs}, {kind.value}")
+                measured.append(measure(row, kind, self.setting))
+        return measured
+
+
+def _available(kinds: Sequence[RelayKind]) -> list[RelayKind]:
+    """``kinds`` without HAProxy where there is none."""
+    if RelayKind.HAPROXY in kinds and relays.haproxy_command() is None:
+        click.echo("haproxy is skipped: it is not on PATH", err=True)
+        return [kind for kind in kinds if kind is not RelayKind.HAPROXY]
+    return list(kinds)
+
+
+def _check_machine(
+    wanted: Sequence[Row], relay_cpus: frozenset[int], load_cpus: frozenset[int]
+) -> None:
+    """Say beforehand what will spoil the figures."""
+    if relay_cpus == load_cpus:
+        click.echo("one CPU only: relay and generator share it, the figures mean little", err=True)
+    descriptors = raise_descriptor_limit()
+    idle_sessions = max((row.sessions for row in wanted if row.traffic is Traffic.IDLE), default=0)
+    if descriptors < 2 * idle_sessions + 256:
+        click.echo(
+            f"only {descriptors} descriptors (ulimit -Hn): "
+            f"{idle_sessions} sessions need two each in the relay",
+            err=True,
+        )
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    del frame
+    sys.exit(128 + signum)  # on the way out, every process of the run is ended

@@ -1,0 +1,165 @@
+"""The clients: open the row's sessions, and carry their half of its traffic."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from bench import frames, handshake
+from bench.board import Board, Counter, Phase, Tally
+from bench.failures import SessionLost, UnexpectedAnswer
+from bench.loop import READ, TICK_S, WRITE, Loop, Peer, prepare, receive, send
+from bench.receivers import Counting, Listening, Receiver, Stamps, note_arrivals
+from bench.rows import Row, Traffic
+from bench.senders import BATCH_FRAMES, PLAIN_SEND_BYTES, Flood
+
+if TYPE_CHECKING:
+    from bench.relays import Address
+
+OPENING_MAX: Final = 32
+"""Sessions under way to their first frame at once, over all processes; half of what relayd
+permits one address."""
+
+
+class Clients:
+    """One process's share of the clients.
+
+    Args:
+        row: What is measured.
+        address: Where the relay listens.
+        secret: The key that the relay knows.
+        sessions: How many of the row's sessions are this process's.
+        opening_max: How many of them are opened at once.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        address: Address,
+        secret: str,
+        *,
+        sessions: int,
+        opening_max: int,
+        board: Board,
+        tally: Tally,
+    ) -> None:
+        self._row = row
+        self._address = address
+        self._host = f"{address[0]}:{address[1]}"
+        self._secret = secret
+        self._sessions = sessions
+        self._opening_max = opening_max
+        self._board = board
+        self._tally = tally
+        self._loop = Loop()
+        self._opening = 0
+        self._peers: list[Peer] = []
+        self._receiver = self._make_receiver()
+
+    def run(self) -> array[int]:
+        """Open the sessions and carry their traffic, until the board says that it is over.
+
+        Returns:
+            How long each recorded message of a paced row was under way, in nanoseconds.
+
+        Raises:
+            RunFailed: The relay refused or lost a session.
+        """
+        while not self._board.has_reached(Phase.TRAFFIC):
+            if self._row.traffic is not Traffic.CHURN:
+                self._open_more(self._sessions - len(self._peers))
+            self._loop.turn(TICK_S)
+        self._carry()
+        while not self._board.has_reached(Phase.END):
+            with self._board.in_traffic():
+                self._loop.turn(TICK_S)
+        return self._receiver.delays_ns if isinstance(self._receiver, Stamps) else array("q")
+
+    def _make_receiver(self) -> Receiver:
+        match self._row.traffic:
+            case Traffic.PACED:
+                return Stamps(self._board, self._tally, self._lose)
+            case Traffic.BURST:
+                return Counting(self._tally, self._lose)
+            case Traffic.APPEND | Traffic.IDLE | Traffic.CHURN:
+                return Listening(self._loop.close, self._lose)
+
+    def _carry(self) -> None:
+        flood: Flood | None = None
+        if self._row.traffic is Traffic.APPEND:
+            flood = Flood(
+                frames.append_batch(BATCH_FRAMES),
+                send_bytes=PLAIN_SEND_BYTES,
+                loop=self._loop,
+                tally=self._tally,
+            )
+            flood.start(self._peers)
+        with self._board.in_traffic():
+            while not self._board.has_reached(Phase.DRAIN):
+                if self._row.traffic is Traffic.CHURN:
+                    self._open_more(self._sessions)
+                self._loop.turn(TICK_S)
+        if flood is not None:
+            for peer in self._peers:
+                peer.on_ready = self._receiver.on_ready
+                self._loop.change(peer, READ)
+
+    def _open_more(self, wanted: int) -> None:
+        for _ in range(min(wanted, self._opening_max) - self._opening):
+            self._opening += 1
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            prepare(sock)
+            if self._row.traffic is Traffic.PACED:
+                note_arrivals(sock)
+            self._loop.add(Peer(sock, self._ask), WRITE)
+            if sock.connect_ex(self._address) not in (0, errno.EINPROGRESS):
+                raise UnexpectedAnswer("no connection to the relay")
+
+    def _ask(self, peer: Peer) -> None:
+        error = peer.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise UnexpectedAnswer(f"no connection to the relay: {os.strerror(error)}")
+        send(peer, handshake.upgrade_request(self._host, self._secret, os.urandom(16)))
+        peer.on_ready = self._hear
+        self._loop.change(peer, READ)
+
+    def _hear(self, peer: Peer) -> None:
+        data = receive(peer)
+        if data is None:
+            return
+        peer.received += data
+        if handshake.is_greeted(peer.received):
+            self._establish(peer)
+        elif not data:
+            heard = handshake.first_line(peer.received) or "nothing"
+            raise UnexpectedAnswer(f"the relay closed after: {heard}")
+
+    def _establish(self, peer: Peer) -> None:
+        peer.received.clear()
+        self._tally.add(Counter.ESTABLISHED)
+        if self._row.traffic is Traffic.CHURN:
+            send(peer, frames.MASKED_CLOSE)
+            peer.on_ready = self._see_off
+            return
+        self._opening -= 1
+        self._peers.append(peer)
+        peer.on_ready = self._receiver.on_ready
+        self._open_more(self._sessions - len(self._peers))
+
+    def _see_off(self, peer: Peer) -> None:
+        """Wait for the relay's Close and the end of its connection; then open the next session."""
+        if receive(peer) != b"":
+            return
+        self._tally.add(Counter.COMPLETED)
+        self._opening -= 1
+        self._loop.close(peer)
+        if not self._board.has_reached(Phase.DRAIN):
+            self._open_more(self._sessions)
+
+    def _lose(self, peer: Peer) -> None:
+        self._loop.close(peer)
+        if not self._board.has_reached(Phase.DRAIN):
+            raise SessionLost("the relay ended a client's session")

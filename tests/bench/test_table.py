@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from bench import results, table
+from bench.progress import Progress
+from bench.relays import RelayKind
+from bench.results import Run
+from bench.rows import ROWS, Row
+from bench.targets import TARGETS
+from bench.window import Limit
+
+FACTS = {
+    "cpu": "a processor",
+    "cpus": "2",
+    "kernel": "6.1",
+    "python": "3.11.7",
+    "openssl": "OpenSSL 3",
+    "haproxy": "2.6",
+    "revision": "abc",
+}
+
+
+def result_of(row: Row, ours: dict[str, float], theirs: dict[str, float]) -> results.RowResult:
+    runs = [
+        Run(RelayKind.RELAYD, ours, Limit.NOTHING),
+        Run(RelayKind.HAPROXY, theirs, Limit.NOTHING),
+    ]
+    return results.summarise(row, runs, seconds=2.0, facts=FACTS)
+
+
+def lines_about(text: str, label: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(f"| {label} ")]
+
+
+def test_a_line_has_both_figures_their_ratio_the_targets_and_which_is_reached() -> None:
+    row = ROWS["append"]
+    result = result_of(row, {"cpu_us_per_message": 2.31}, {"cpu_us_per_message": 0.66})
+
+    (line,) = lines_about(table.markdown({"append": result}), "CPU per message upstream-bound,")
+
+    assert line.endswith("| 2.31 µs | 0.66 µs | 3.5 × | ≤ 4 × | ≤ 3 × | first |")
+
+
+def test_memory_is_judged_by_relayds_own_figure() -> None:
+    result = result_of(ROWS["idle"], {"kb_per_session": 14.0}, {"kb_per_session": 4.0})
+
+    (line,) = lines_about(table.markdown({"idle": result}), "memory per idle session |")
+
+    assert line.endswith("| 14 KB | 4 KB | 3.5 × | ≤ 24 KB | ≤ 16 KB | then |")
+
+
+def test_a_line_of_a_disturbed_row_ends_in_doubt() -> None:
+    crowded = {"kb_per_session": 14.0, "others_cpu_share": 0.5}
+    result = result_of(ROWS["idle"], crowded, crowded)
+
+    (line,) = lines_about(table.markdown({"idle": result}), "memory per idle session |")
+
+    assert line.endswith("| then ? |")
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    lines = table.markdown({}).splitlines()
+
+    assert len(lines) == 2 + len(TARGETS)
+    assert all("| – | – | – | " in line and line.endswith("| – |") for line in lines[2:])
+
+
+def test_the_machine_is_named_once_below_the_table() -> None:
+    measured = {
+        name: result_of(ROWS[name], {"kb_per_session": 14.0}, {}) for name in ("idle", "idle-tls")
+    }
+
+    text = table.markdown(measured)
+
+    assert text.count("a processor, Linux 6.1, Python 3.11.7, OpenSSL 3, HAProxy 2.6.") == 1
+
+
+def test_a_rows_figures_stand_in_a_column_per_relay() -> None:
+    result = result_of(ROWS["idle"], {"kb_per_session": 14.0}, {"kb_per_session": 4.0})
+
+    head, names, line = table.figures_of(result).splitlines()
+
+    assert head.startswith("idle, 3,000 sessions: ")
+    assert names.split() == ["relayd", "haproxy", "ratio"]
+    assert line.split() == ["kb_per_session", "14", "4", "3.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, "–"), (0.0, "0"), (0.12345, "0.123"), (16.72, "16.7"), (1481921.4, "1,481,921")],
+)
+def test_numbers_have_three_digits_or_all_before_the_point(
+    value: float | None, expected: str
+) -> None:
+    assert table.number(value) == expected
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_overwritten_on_a_terminal() -> None:
+    terminal = Terminal()
+    progress = Progress(terminal)
+    progress.show("one")
+    progress.clear()
+
+    assert terminal.getvalue() == "\r\x1b[Kone\r\x1b[K"
+
+
+def test_progress_writes_nothing_into_a_pipe() -> None:
+    pipe = io.StringIO()
+    Progress(pipe).show("one")
+
+    assert pipe.getvalue() == ""
