@@ -65,11 +65,14 @@ def command(dialect: str, listen: TcpAddress, scenario: str) -> None:
     if scenario not in simulator.scenarios:
         names = ", ".join(simulator.scenarios)
         raise click.BadParameter(f"{dialect} can play: {names}", param_hint="--scenario")
+    failures: tuple[BaseException, ...] = ()
     try:
         trio.run(_serve, simulator, listen, scenario)
-    except* OSError as errors:
-        reason = errors.exceptions[0]
-        click.echo(f"relayd sim: cannot listen on {listen}: {reason}", err=True)
+    except* OSError as group:
+        failures = group.exceptions
+    for failure in failures:
+        click.echo(f"relayd sim: cannot listen on {listen}: {failure}", err=True)
+    if failures:
         sys.exit(os.EX_UNAVAILABLE)
 
 

@@ -30,22 +30,29 @@ def what_to_try(snapshot: Snapshot, running: Running) -> str:
     scheme = "https" if snapshot.settings.server.tls else "http"
     http = f"{scheme}://{where}"
     key = "relayd-dev-key" if snapshot.key_for("relayd-dev-key") else "YOUR-KEY"
-    lines.append(f"Try:\n  curl: {_curl(http, key)}")
     accounts = [account for account in snapshot.accounts if account.enabled]
     realtime = next((a for a in accounts if a.provider.dialect is Dialect.REALTIME), None)
     if realtime is not None:
-        lines.append(_SCRIPT.format(http=http, key=key, model=_model(realtime)))
+        model = _model(realtime)
+        lines.append("Try:\n" + _curl(http, key, f"/v1/realtime?model={model}"))
+        lines.append(_SCRIPT.format(http=http, key=key, model=model))
     if running.admin.startswith("unix:"):
         socket = running.admin.removeprefix("unix:")
         lines.append(f"  Health: curl --unix-socket {socket} http://localhost/readyz")
     return "\n".join(lines)
 
 
-def _curl(http: str, key: str) -> str:
-    return (
-        f"curl -i --http1.1 -H 'Authorization: Bearer {key}' {http}/v1/realtime"
-        "   # says what a WebSocket client has to send"
+def _curl(http: str, key: str, path: str) -> str:
+    """A WebSocket handshake by hand: curl shows the 101 and the first frame, then gives up."""
+    headers = (
+        f"Authorization: Bearer {key}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: cmVsYXlkLXNhbXBsZS1rZQ==",
     )
+    flags = " \\\n      ".join(f"-H '{header}'" for header in headers)
+    return f"  curl -iN --http1.1 --max-time 1 {flags} \\\n      '{http}{path}'\n"
 
 
 def _model(account: Account) -> str:

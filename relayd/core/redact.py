@@ -38,5 +38,5 @@ def redact(text: str) -> str:
 
 def close_reason(text: str) -> str:
     """``text`` redacted and cut, at a character boundary, to what a Close frame can carry."""
-    encoded = redact(text).encode()[:CLOSE_REASON_MAX_BYTES]
+    encoded = redact(text).encode(errors="replace")[:CLOSE_REASON_MAX_BYTES]
     return encoded.decode(errors="ignore")

@@ -16,10 +16,11 @@ from relayd.core.endings import Reason
 from relayd.protocol.outcomes import Violation
 
 TOKENS_MAX: Final = 65_536
-"""Structural characters looked at in one message; each costs a step of Python."""
+"""Structural characters and strings looked at in one message; each costs a step of Python."""
 
 _KEY: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"(?:[^"\\]|\\.)*+"[ \t\r\n]*:[ \t\r\n]*')
 _STRUCTURE: Final = re.compile(rb'["{}\[\],:]')
+_CHARACTERS: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _KEY_MAX_BYTES: Final = 24  # '\u0074\u0079\u0070\u0065', the longest way to write "type"
 
 
@@ -47,38 +48,59 @@ def decode_type(payload: bytes) -> str:
         DuplicateType: It has two.
     """
     try:
-        kind = _decode_typed(payload).type
-        if payload.count(b'"type"') != 1 or b"\\u" in payload:
+        kind = _last_type(payload)
+        # A second key is spelled like the first, or with an escape.
+        if payload.count(b'"type"') > 1 or b"\\u" in payload:
             _refuse_two_types(payload)
-    except msgspec.ValidationError as error:
-        if payload.count(b'"type"') > 1 and payload.lstrip(b" \t\r\n").startswith(b"{"):
-            _refuse_two_types(payload)
-        raise NotAnEvent(f"the message is no event: {error}") from None
     except msgspec.DecodeError as error:
         raise NotAnEvent(f"the message is not JSON: {error}") from None
     except RecursionError:
         raise NotAnEvent("the message is nested too deeply") from None
+    if isinstance(kind, msgspec.ValidationError):
+        raise NotAnEvent(f"the message is no event: {kind}")
     return kind
 
 
+def _last_type(payload: bytes) -> str | msgspec.ValidationError:
+    """The type that a parser takes; of two the last, unless one before it is no string."""
+    try:
+        return _decode_typed(payload).type
+    except msgspec.ValidationError as error:
+        return error
+
+
 def _refuse_two_types(payload: bytes) -> None:
-    """Walk the top-level fields; where they are not one after the other, a key was doubled.
+    if unique_fields(payload) is not None:
+        return
+    watch = TypeWatch(inside=False)
+    wrong = watch.feed(payload)
+    if watch.types > 1:
+        raise DuplicateType("the message has two top-level types")
+    if wrong is not None:
+        raise NotAnEvent(wrong.message)
+
+
+def unique_fields(payload: bytes) -> dict[str, msgspec.Raw] | None:
+    """The fields of one JSON object; ``None`` where a key is doubled, or they are too many.
 
     The decoded fields hold each key once. As long as every field stands exactly where the one
     before it ended, nothing was lost in decoding.
+
+    Raises:
+        msgspec.DecodeError: It is no JSON object.
+        RecursionError: It is nested too deeply.
     """
+    if payload.count(b":") > TOKENS_MAX:
+        return None  # a field takes a hundred times its bytes once it is decoded
+    fields = _decode_fields(payload)
     pos = 0
-    for value in _decode_fields(payload).values():
+    for value in fields.values():
         raw = memoryview(value)
         key = _KEY.match(payload, pos)
         if key is None or payload[key.end() : key.end() + len(raw)] != raw:
-            break
+            return None
         pos = key.end() + len(raw)
-    else:
-        if payload[pos:].strip(b" \t\r\n") in (b"}", b"{}"):
-            return
-    if TypeWatch(inside=False).feed(payload) is not None:
-        raise DuplicateType("the message has two top-level types")
+    return fields if payload[pos:].strip(b" \t\r\n{") == b"}" else None
 
 
 class TypeWatch:
@@ -111,7 +133,7 @@ class TypeWatch:
             is looked at.
         """
         pos = 0
-        while pos < len(piece) and self._tokens <= TOKENS_MAX:
+        while pos < len(piece) and self._tokens <= TOKENS_MAX and self.types <= 1:
             if self._in_string:
                 pos = self._string(piece, pos)
                 continue
@@ -121,10 +143,10 @@ class TypeWatch:
             pos = found.end()
             self._tokens += 1
             self._structure(piece[pos - 1])
-        if self._tokens > TOKENS_MAX:
-            return Violation(Reason.POLICY, f"a message with more than {TOKENS_MAX} tokens")
         if self.types > 1:
             return Violation(Reason.DUPLICATE_TYPE, "the message has two top-level types")
+        if self._tokens > TOKENS_MAX:
+            return Violation(Reason.POLICY, f"a message with more than {TOKENS_MAX} tokens")
         return None
 
     def _structure(self, char: int) -> None:
@@ -136,7 +158,7 @@ class TypeWatch:
                 self._depth += 1
                 self._key_next = char == 0x7B and self._depth == 1
             case 0x7D | 0x5D:  # } ]
-                self._depth -= 1
+                self._depth = max(0, self._depth - 1)  # behind garbage, an object is looked at too
             case 0x2C:  # ,
                 self._key_next = self._depth == 1
             case _:  # :
@@ -144,30 +166,26 @@ class TypeWatch:
 
     def _string(self, piece: bytes, pos: int) -> int:
         """Read on in a string; returns the position behind its end, or the piece's."""
-        start = pos
-        while True:
-            self._tokens += 1
-            if self._tokens > TOKENS_MAX:
-                return len(piece)  # the caller refuses the message
-            quote = piece.find(b'"', pos)
-            end = len(piece) if quote < 0 else quote
-            slashes = end - start - len(piece[start:end].rstrip(b"\\"))
-            escaped = (slashes + (self._escaped and slashes == end - start)) % 2 == 1
-            if quote < 0:
-                self._remember(piece[start:])
-                self._escaped = escaped
-                return end
-            if not escaped:
-                self._remember(piece[start:end])
-                self._escaped = False
-                self._in_string = False
-                self._end_key()
-                return end + 1
-            pos = end + 1
+        start, size = pos, len(piece)
+        pos += self._escaped  # a backslash before it makes the first character any character
+        quote = piece.find(b'"', pos)
+        end = size if quote < 0 else quote
+        slash = piece.find(b"\\", pos, end)
+        if slash >= 0:
+            found = _CHARACTERS.match(piece, slash)
+            end = size if found is None else found.end()
+        ended = end < size and piece[end] == 0x22
+        self._escaped = end < size and not ended
+        self._remember(piece, start, end if ended else size)
+        if not ended:
+            return size
+        self._in_string = False
+        self._end_key()
+        return end + 1
 
-    def _remember(self, part: bytes) -> None:
+    def _remember(self, piece: bytes, start: int, stop: int) -> None:
         if self._key is not None and len(self._key) <= _KEY_MAX_BYTES:
-            self._key += part[: _KEY_MAX_BYTES + 1]
+            self._key += piece[start : min(stop, start + _KEY_MAX_BYTES + 1)]
 
     def _end_key(self) -> None:
         key, self._key = self._key, None

@@ -10,9 +10,9 @@ import msgspec
 
 from relayd.core.endings import Reason
 from relayd.core.redact import redact
-from relayd.dialect.exact import DuplicateType, NotAnEvent, TypeWatch, decode_type
+from relayd.dialect.exact import DuplicateType, NotAnEvent, TypeWatch, decode_type, unique_fields
 from relayd.dialect.meter import Refuse, TurnAsk, TurnDecision, Wait
-from relayd.dialect.realtime_events import HEAD, decode_session_update, error_event
+from relayd.dialect.realtime_events import HEAD, decode_session_update, error_event, event_id_of
 from relayd.dialect.realtime_turns import Turns
 from relayd.protocol.outcomes import Action, Drop, Violation, Waiting, Watch
 
@@ -20,8 +20,9 @@ _APPENDS: Final = (
     b'{"type":"input_audio_buffer.append",',
     b'{"type": "input_audio_buffer.append", ',
 )
-APPEND_QUOTES_MAX: Final = 16
-"""Quotes in an append that is told apart without decoding; three fields have twelve."""
+_TYPE_KEY: Final = b'"type"'
+_WAY_TO_MODELS: Final = ("session", "audio", "input", "transcription")
+"""Keys from a ``session.update`` down to the objects that may name a model."""
 
 
 @attrs.define(kw_only=True)
@@ -52,10 +53,10 @@ class RealtimeClientReader:
 
     def message(self, payload: bytes, now: float, *, text: bool) -> Action | None:
         """Decide about one client event. A binary message counts as what it would say as text."""
-        if _is_plain_append(payload):
+        if text and _is_plain_append(payload):
             return None
         try:
-            kind = decode_type(payload)
+            kind = decode_type(payload if text else _as_text(payload))
         except DuplicateType as duplicate:
             return Violation(Reason.DUPLICATE_TYPE, str(duplicate))
         except NotAnEvent as wrong:
@@ -84,8 +85,8 @@ class RealtimeClientReader:
             case Refuse():
                 return _refused(answer)
             case Wait(decision):
-                return Waiting(_CreateDecision(turns, decision, now))
-        turns.ask(now)
+                return Waiting(_CreateDecision(turns, decision, now, event_id_of(payload)))
+        turns.ask(now, event_id_of(payload))
         return None
 
     def _update(self, payload: bytes) -> Action | None:
@@ -94,8 +95,11 @@ class RealtimeClientReader:
         try:
             session = decode_session_update(payload).session
         except msgspec.DecodeError:
-            message = "session.update: a field has the wrong type"
-            return Drop(error_event("invalid_request_error", "invalid_value", message))
+            return _invalid_update("a field has the wrong type")
+        except RecursionError:
+            return _invalid_update("nested too deeply")
+        if _names_a_model_twice(payload):
+            return _invalid_update("a key stands twice in one object, or there are too many")
         if session is None:
             return None
         named = [session.model]
@@ -115,12 +119,13 @@ class _CreateDecision:
     turns: Turns
     decision: TurnDecision
     asked_at: float
+    event_id: str | None
 
     async def wait(self) -> Action | None:
-        refused = await self.decision.wait()
+        refused = await self.decision.wait() or self.turns.closed_to_turns
         if refused is not None:
             return _refused(refused)
-        self.turns.ask(self.asked_at)
+        self.turns.ask(self.asked_at, self.event_id)
         return None
 
 
@@ -128,13 +133,41 @@ def _refused(refuse: Refuse) -> Drop:
     return Drop(error_event(refuse.kind, refuse.code, refuse.message))
 
 
+def _invalid_update(what: str) -> Drop:
+    return Drop(error_event("invalid_request_error", "invalid_value", f"session.update: {what}"))
+
+
+def _as_text(payload: bytes) -> bytes:
+    """A binary message, whose bytes nobody has validated yet."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        raise NotAnEvent("the message is binary and no UTF-8") from None
+    return payload
+
+
+def _names_a_model_twice(payload: bytes) -> bool:
+    """Whether, on the way to a model, one parser may see another value than the next."""
+    if b'model"' not in payload and b"\\u" not in payload:
+        return False
+    part = payload
+    for key in _WAY_TO_MODELS:
+        fields = unique_fields(part)
+        if fields is None:
+            return True
+        part = bytes(fields.get(key, b""))
+        if not part.startswith(b"{"):
+            return False
+    return unique_fields(part) is None
+
+
 def _is_plain_append(payload: bytes) -> bool:
     """Whether ``payload`` begins as an append and holds no second ``type``, told without decoding.
 
-    Without a backslash every quote begins or ends a string, so the strings are what stands
-    between the quotes, and a key is spelled as it is meant.
+    Without a backslash a key is spelled as it is meant, and the last two quotes are those of the
+    last string, which is the audio: only what stands before it is searched.
     """
-    if not payload.startswith(_APPENDS) or b"\\" in payload:
+    if not payload.startswith(_APPENDS) or payload.find(b"\\") >= 0:
         return False
-    pieces = payload.split(b'"', APPEND_QUOTES_MAX + 1)
-    return len(pieces) <= APPEND_QUOTES_MAX + 1 and pieces.count(b"type") == 1
+    last = payload.rfind(b'"', 0, payload.rfind(b'"'))
+    return payload.find(_TYPE_KEY, len(_TYPE_KEY), last + len(_TYPE_KEY)) < 0

@@ -7,7 +7,7 @@ compatible providers leave out what they like; unknown fields are skipped undeco
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,25 +21,28 @@ HEAD: Final = re.compile(
 """A message whose first field is its type, or its second behind the event's id."""
 
 
+_NOTHING: Final = msgspec.Raw(b"null")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class _Details(msgspec.Struct):
-    text_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
+    text_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class _InputDetails(_Details):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
     cached_tokens_details: _Details | None = None
 
 
 class WireUsage(msgspec.Struct):
     """``usage`` of a response or of a transcription."""
 
-    type: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    seconds: float | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
     input_token_details: _InputDetails | None = None
     output_token_details: _Details | None = None
 
@@ -48,8 +51,9 @@ class WireError(msgspec.Struct):
     """``error`` of an error event."""
 
     type: str | None = None
-    code: str | None = None
+    code: str | int | None = None
     message: str | None = None
+    event_id: str | None = None
 
 
 class WireResponse(msgspec.Struct):
@@ -57,7 +61,7 @@ class WireResponse(msgspec.Struct):
 
     id: str | None = None
     status: str | None = None
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = _NOTHING
 
 
 class WireLimit(msgspec.Struct):
@@ -75,7 +79,7 @@ class ServerEvent(msgspec.Struct):
     response: WireResponse | None = None
     response_id: str | None = None
     item_id: str | None = None
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = _NOTHING
     error: WireError | None = None
     rate_limits: list[WireLimit] = []
 
@@ -107,6 +111,10 @@ class WireSession(msgspec.Struct):
         return None if transcription is None else transcription.model
 
 
+class _Identified(msgspec.Struct):
+    event_id: str | None = None
+
+
 class SessionUpdate(msgspec.Struct):
     """A client's ``session.update``."""
 
@@ -115,14 +123,28 @@ class SessionUpdate(msgspec.Struct):
 
 decode_server_event: Final = msgspec.json.Decoder(ServerEvent).decode
 decode_session_update: Final = msgspec.json.Decoder(SessionUpdate).decode
+_decode_usage: Final = msgspec.json.Decoder(WireUsage | None).decode
+_decode_identified: Final = msgspec.json.Decoder(_Identified).decode
 
 
-def read_usage(wire: WireUsage | None, source: str, upstream_id: str | None) -> Usage | None:
-    """The usage as numbers; ``None`` where the upstream gave none (null, ``{}``).
+def event_id_of(payload: bytes) -> str | None:
+    """The id that a client gave its event; ``None`` for none that could be answered to."""
+    try:
+        return _decode_identified(payload).event_id
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def read_usage(raw: msgspec.Raw, source: str, upstream_id: str | None) -> Usage | None:
+    """The usage as numbers; ``None`` where the upstream gave none (null, ``{}``) or nonsense.
 
     Where cached tokens are not told apart by kind they count as text first, capped by the text
     tokens there are, the rest as audio.
     """
+    try:
+        wire = _decode_usage(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
     if wire is None or (wire.input_tokens is None and wire.seconds is None):
         return None
     given = wire.input_token_details or _InputDetails()

@@ -21,6 +21,12 @@ IDLE: Final = Notice("idle")
 """Handed to the session's task, on request, when the last running response has ended."""
 
 
+@attrs.frozen
+class _Asked:
+    at: float
+    event_id: str | None  # the client's own, which an error may name
+
+
 @attrs.define
 class _Running:
     asked_at: float
@@ -43,8 +49,8 @@ class Turns:
         self.listener = listener
         self.tell_idle = False
         self.closed_to_turns: Refuse | None = None
-        self.asked: deque[float] = deque(maxlen=ASKED_MAX)
-        self.running: dict[str, _Running] = {}
+        self.asked: deque[_Asked] = deque(maxlen=ASKED_MAX)
+        self.running: dict[str | None, _Running] = {}
         self.waits_for_output = 0
 
     @property
@@ -55,53 +61,79 @@ class Turns:
     @property
     def busy_since(self) -> float | None:
         """When the oldest response asked for or running was asked for."""
-        times = [*self.asked, *(turn.asked_at for turn in self.running.values())]
+        times = [
+            *(asked.at for asked in self.asked),
+            *(turn.asked_at for turn in self.running.values()),
+        ]
         return min(times, default=None)
 
     def cut_short(self, reason: Reason, now: float) -> None:
         """The session is over: every response that still runs ends with it, unpaid."""
         for turn_id, running in self.running.items():
             self._report(turn_id, running, reason.value, None, now)
-        for asked_at in self.asked:
-            self._report(None, _Running(asked_at), reason.value, None, now)
+        for asked in self.asked:
+            self._report(None, _Running(asked.at), reason.value, None, now)
         self.running.clear()
         self.asked.clear()
+        self.waits_for_output = 0
 
-    def ask(self, now: float) -> None:
+    def ask(self, now: float, event_id: str | None = None) -> None:
         """A create is sent on."""
-        self.asked.append(now)
+        self.asked.append(_Asked(now, event_id))
         self.listener.turn_asked(now)
 
     def started(self, turn_id: str | None, now: float) -> None:
         """``response.created`` passed."""
-        asked_at = self.asked.popleft() if self.asked else now
-        if turn_id is not None and len(self.running) < TURNS_MAX:
+        if turn_id in self.running:
+            return
+        asked_at = self._next_asked_at(now)
+        if len(self.running) < TURNS_MAX:
             self.running[turn_id] = _Running(asked_at)
-            self.waits_for_output += 1
+            self._count_waiting()
         self.listener.turn_started(turn_id, now)
 
     def output(self, turn_id: str | None, now: float) -> None:
         """A delta passed while some response had none yet."""
-        running = self.running.get(turn_id or "")
+        running = self.running.get(self._known(turn_id))
         if running is not None and running.first_output_at is None:
             running.first_output_at = now
-            self.waits_for_output -= 1
+            self._count_waiting()
 
     def finished(
         self, turn_id: str | None, status: str | None, usage: Usage | None, now: float
     ) -> None:
         """``response.done`` passed."""
-        running = self.running.pop(turn_id or "", None) or _Running(now)
-        if running.first_output_at is None and self.waits_for_output:
-            self.waits_for_output -= 1
+        running = self.running.pop(self._known(turn_id), None)
+        if running is None:  # an upstream that does not say when a response begins
+            running = _Running(self._next_asked_at(now))
+        self._count_waiting()
         if usage is not None:
             self.meter.usage(usage, now)
         self._report(turn_id, running, status or "completed", usage, now)
 
-    def unasked(self) -> None:
-        """An error arrived while a create had no response yet: most likely it is its answer."""
-        if self.asked:
-            self.asked.popleft()
+    def unasked(self, event_id: str | None) -> None:
+        """An error arrived: the create that it names, else most likely the oldest, has failed."""
+        if event_id is None:
+            if self.asked:
+                self.asked.popleft()
+            return
+        for asked in self.asked:
+            if asked.event_id == event_id:
+                self.asked.remove(asked)
+                return
+
+    def _next_asked_at(self, now: float) -> float:
+        return self.asked.popleft().at if self.asked else now
+
+    def _known(self, turn_id: str | None) -> str | None:
+        """The response meant by an event that names none: the only one, if it is one."""
+        if turn_id is None and len(self.running) == 1:
+            return next(iter(self.running))
+        return turn_id
+
+    def _count_waiting(self) -> None:
+        turns = self.running.values()
+        self.waits_for_output = sum(turn.first_output_at is None for turn in turns)
 
     def _report(
         self, turn_id: str | None, running: _Running, reason: str, usage: Usage | None, now: float

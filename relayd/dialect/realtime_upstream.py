@@ -8,7 +8,13 @@ import msgspec
 
 from relayd.core.redact import redact
 from relayd.dialect.meter import UpstreamError
-from relayd.dialect.realtime_events import HEAD, ServerEvent, decode_server_event, read_usage
+from relayd.dialect.realtime_events import (
+    HEAD,
+    ServerEvent,
+    WireError,
+    decode_server_event,
+    read_usage,
+)
 from relayd.dialect.realtime_turns import IDLE, Turns
 from relayd.protocol.outcomes import Notice
 
@@ -38,7 +44,7 @@ class RealtimeUpstreamReader:
             return None
         try:
             event = decode_server_event(payload)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None  # not for relayd to judge; the client gets what its upstream said
         return self._read(event, now)
 
@@ -71,7 +77,7 @@ class RealtimeUpstreamReader:
                 self.proof = _NO_PROOF  # until its first output has been seen
             case "response.done":
                 turn_id = response.id if response else event.response_id
-                usage = read_usage(response.usage if response else None, "response", turn_id)
+                usage = read_usage(response.usage, "response", turn_id) if response else None
                 turns.finished(turn_id, response.status if response else None, usage, now)
                 if turns.tell_idle and not turns.busy:
                     return IDLE
@@ -91,11 +97,12 @@ class RealtimeUpstreamReader:
 
     def _error(self, event: ServerEvent, now: float) -> Notice | None:
         turns = self._turns
-        turns.unasked()
+        error = event.error or WireError()
+        turns.unasked(error.event_id)
         if event.error is not None:
-            error = event.error
+            code = None if error.code is None else str(error.code)
             message = redact(error.message or "")
             turns.listener.upstream_error(
-                UpstreamError(kind=error.type, code=error.code, message=message), now
+                UpstreamError(kind=error.type, code=code, message=message), now
             )
         return IDLE if turns.tell_idle and not turns.busy else None

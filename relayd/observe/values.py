@@ -39,6 +39,7 @@ _FREE_TEXT: Final = frozenset({"message", "traceback"})
 """Fields that may quote a peer: what looks like a key is taken out of their text."""
 
 _INT_BITS_MAX: Final = 63
+_INT_LIMIT: Final = 1 << _INT_BITS_MAX
 _ASCII_CONTROLS: Final = "".join(map(chr, range(0x20)))
 
 Plain: TypeAlias = "bool | int | float | str | Decimal | list[Plain] | dict[str, Plain] | None"
@@ -48,6 +49,10 @@ def plain_field(name: str, value: object) -> Plain:
     """The value of field ``name`` as a line may show it. Raises nothing."""
     if _is_secret(name):
         return None if value is None else HIDDEN
+    if value is None or type(value) is bool or type(value) is float:
+        return value  # most fields of most lines end here
+    if type(value) is int and -_INT_LIMIT < value < _INT_LIMIT:
+        return value
     if name == "traceback" and isinstance(value, BaseException):
         return _bounded(render_traceback(value), TRACEBACK_MAX)
     plain = plain_value(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from relayd.core.endings import Reason, Side
+from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Flow
 from relayd.protocol.frames import Opcode, apply_mask, encode_frame
@@ -38,7 +38,7 @@ class UpstreamFlow(Flow):
 
     __slots__ = ("_matters", "_notice", "reader")
 
-    sender = Side.UPSTREAM
+    broken_rule = Reason.PROTOCOL_ERROR_UPSTREAM
     masked = False
 
     def __init__(
@@ -137,7 +137,7 @@ class ClientFlow(Flow):
 
     __slots__ = ("_parked", "_parked_length", "_watch", "reader")
 
-    sender = Side.CLIENT
+    broken_rule = Reason.PROTOCOL_ERROR_CLIENT
     masked = True
 
     def __init__(
@@ -153,7 +153,7 @@ class ClientFlow(Flow):
         """See :meth:`Flow.feed`."""
         self._start_feed(now)
         pos = self._continue_large(view, size) if self._left else 0
-        reader = self.reader
+        decide = None if self.reader is None else self.reader.message
         longest = self.message_max_bytes
         messages = total = 0
         fresh = not self._opcode
@@ -181,13 +181,13 @@ class ClientFlow(Flow):
                 continue
             if stop > size:
                 break
-            if first == _TEXT or reader is not None:
+            if first == _TEXT or decide is not None:
                 payload = apply_mask(buffer[start:stop], buffer[start - 4 : start])
                 if first == _TEXT and not payload.isascii() and not _is_utf8(payload):
                     self._fail(Reason.BAD_UTF8, "a text message that is not UTF-8")
                     break
-                if reader is not None:
-                    action = reader.message(payload, now, text=first == _TEXT)
+                if decide is not None:
+                    action = decide(payload, now, text=first == _TEXT)
                     if action is not None:
                         self._set_out(view, pos, stop)
                         self._act(action, view[pos:stop], length)

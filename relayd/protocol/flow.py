@@ -24,7 +24,7 @@ import codecs
 import enum
 from typing import ClassVar, Final
 
-from relayd.core.endings import Reason, Side
+from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
 from relayd.protocol.floods import FloodGuard
 from relayd.protocol.frames import BadClose, Opcode, parse_close, read_head
@@ -92,7 +92,8 @@ class Flow:
         "standing",
     )
 
-    sender: ClassVar[Side]
+    broken_rule: ClassVar[Reason]
+    """What it is called when this peer breaks a rule of RFC 6455."""
     masked: ClassVar[bool]
 
     def __init__(self, *, message_max_bytes: int, hold: HoldBudget) -> None:
@@ -174,11 +175,6 @@ class Flow:
         if self.event is None:
             self.event = Violation(reason, message)
 
-    def _protocol_error(self, message: str) -> None:
-        client = self.sender is Side.CLIENT
-        reason = Reason.PROTOCOL_ERROR_CLIENT if client else Reason.PROTOCOL_ERROR_UPSTREAM
-        self._fail(reason, message)
-
     def _walk_one(
         self, view: memoryview, buffer: bytearray, pos: int, size: int, now: float
     ) -> int:
@@ -189,10 +185,9 @@ class Flow:
             an event stopped the flow before it.
         """
         head = read_head(buffer, pos, size, masked=self.masked, in_message=self._opcode != 0)
-        if head is None:
-            return pos
-        if isinstance(head, str):
-            self._protocol_error(head)
+        if not isinstance(head, tuple):
+            if head is not None:
+                self._fail(self.broken_rule, head)
             return pos
         opcode, fin, start, length = head
         stop = start + length
@@ -204,12 +199,12 @@ class Flow:
             return stop
         if self._refuses(length):
             return pos
-        if length > WHOLE_MAX_BYTES:
-            self._begin_message(opcode)
-            return self._begin_large(view, pos, start, length, fin=fin, size=size)
-        if stop > size:
+        if length <= WHOLE_MAX_BYTES and stop > size:
             return pos
-        self._begin_message(opcode)
+        if self._opcode == 0:
+            self._begin_message(opcode)
+        if length > WHOLE_MAX_BYTES:
+            return self._begin_large(view, pos, start, length, fin=fin, size=size)
         if self._held is not None:
             self._set_out(view, pos, stop)
         if not self._take(self._unmasked(buffer, start, stop), view[pos:stop], last=fin):
@@ -242,10 +237,7 @@ class Flow:
             try:
                 self.event = PeerClosed(*parse_close(payload))
             except BadClose as bad:
-                if bad.bad_utf8:
-                    self._fail(Reason.BAD_UTF8, str(bad))
-                else:
-                    self._protocol_error(str(bad))
+                self._fail(Reason.BAD_UTF8 if bad.bad_utf8 else self.broken_rule, str(bad))
 
     # -- frames that are cut through, or held, piece by piece
 
@@ -290,9 +282,6 @@ class Flow:
     # -- messages in more than one piece
 
     def _begin_message(self, opcode: int) -> None:
-        """A first fragment is taken; where a message is in progress this is no first one."""
-        if self._opcode:
-            return
         self._opcode, self._length = opcode, 0
         if opcode == Opcode.TEXT:
             self._utf8 = codecs.getincrementaldecoder("utf-8")()

@@ -8,7 +8,7 @@ boundary in :meth:`Door.serve`.
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 import ssl
 from typing import Final
@@ -30,10 +30,10 @@ from relayd.protocol.outcomes import EndOfStream, Event
 from relayd.protocol.upgrade import (
     UpgradeRequest,
     check_upgrade,
-    refusal_response,
     response_101,
 )
 from relayd.service.acceptor import SlowHeads
+from relayd.service.visit import Refused, Visit, cut_off, refuse
 from relayd.session.accounts import log_changes
 from relayd.session.admission import Grant, Quota, admit
 from relayd.session.connecting import Connected, Connector
@@ -47,7 +47,7 @@ from relayd.session.reporter import Reporter, Timing
 from relayd.session.routes import find_route
 from relayd.session.session import Session
 from relayd.transport import raw, tls
-from relayd.transport.endpoint import Endpoint, prepare
+from relayd.transport.endpoint import Endpoint
 from relayd.transport.errors import DialError
 from relayd.transport.reactor import Reactor
 
@@ -56,36 +56,12 @@ log = get_logger()
 SLOW_AFTER_S: Final = 1.0
 """A head that is not complete after this counts against its address."""
 
-REFUSE_GRACE_S: Final = 1.0
-"""How long a refused client gets to take its answer and hang up."""
-
 _RECEIVE_BYTES: Final = 16384
 _TOO_MANY_SLOW: Final = "Too many requests of this address are unfinished; this was the oldest."
+_GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before its request was complete.")
 _DRAINING: Final = Refusal(
     RefusalCode.DRAINING, "relayd is restarting; connect again.", retry_after_s=1.0
 )
-
-
-class Refused(Exception):
-    """This connection is not accepted."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
-
-
-@attrs.define
-class _Visit:
-    """One connection on its way in, and what is known of it so far."""
-
-    sock: socket.socket
-    address: str
-    accepted_at: float
-    session_id: str
-    dialect: str | None = None
-    key: str | None = None
-    head_only: bool = False
-    settled: bool = False  # its one line is written, or its session's will be
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -114,42 +90,66 @@ class Door:
 
     async def serve(self, sock: socket.socket, address: str) -> None:
         """Serve one accepted connection to its end. Owns ``sock``; raises nothing for a peer."""
-        visit = _Visit(sock, address, trio.current_time(), f"sess_{secrets.token_hex(12)}")
+        visit = Visit(sock, address, trio.current_time(), f"sess_{os.urandom(12).hex()}")
         try:
-            prepare(sock)
-            await self._enter(visit)
+            # What led to the session is forgotten when it begins: it may last an hour.
+            session = await self._open(visit)
+            self.sessions[visit.session_id] = session
+            await session.run()
         except Refused as refused:
-            await _refuse(visit, refused.refusal)
+            visit.leave()
+            await refuse(visit, refused.refusal)
         except Exception as error:  # noqa: BLE001 - the boundary of a connection: a bug here ends one connection
-            self.crashes += 1
-            log.error(
-                LogEvent.SESSION_CRASHED,
-                session_id=visit.session_id,
-                dialect=visit.dialect,
-                traceback=error,
-            )
-            message = f"A bug in relayd; its log has the details under {visit.session_id}."
-            if not visit.settled:
-                await _refuse(visit, Refusal(RefusalCode.INTERNAL_ERROR, message))
+            visit.leave()
+            await self._crashed(visit, error)
         finally:
+            self.sessions.pop(visit.session_id, None)
+            visit.leave()
             if not visit.settled:
-                _cut_off(visit)
+                cut_off(visit, _DRAINING)
             visit.sock.close()
 
-    async def _enter(self, visit: _Visit) -> None:
+    async def _crashed(self, visit: Visit, error: Exception) -> None:
+        self.crashes += 1
+        log.error(
+            LogEvent.SESSION_CRASHED,
+            session_id=visit.session_id,
+            dialect=visit.dialect,
+            traceback=error,
+        )
+        if not visit.settled:
+            message = f"A bug in relayd; its log has the details under {visit.session_id}."
+            await refuse(visit, Refusal(RefusalCode.INTERNAL_ERROR, message))
+
+    async def _open(self, visit: Visit) -> Session:
+        """From the first byte to the 101; what is held for it is in ``visit.holdings``."""
         head = await self._read_head(visit)
         request, grant = self._admit(visit, head)
         lease = await self.quota.take(grant)
         if isinstance(lease, Refusal):
             raise Refused(lease)
-        try:
-            await self._connect(visit, request, grant)
-        finally:
-            lease.release()
+        visit.holdings.append(lease.release)
+        client = Endpoint(visit.sock, Side.CLIENT, self.hold, trio.current_time())
+        self.reactor.adopt(client)
+        visit.holdings.append(lambda: self._forget(client))
+        connected = await self._connect(visit, client, grant)
+        visit.holdings.append(connected.seat.release)
+        visit.holdings.append(lambda: self._forget(connected.endpoint, close=True))
+        if self.draining:  # it began while the upstream was dialled
+            raise Refused(_DRAINING)
+        return self._accept(visit, request, grant, client, connected)
+
+    def _forget(self, endpoint: Endpoint, *, close: bool = False) -> None:
+        self.reactor.release(endpoint)
+        if close:
+            endpoint.close()
+        else:
+            endpoint.on_event = None
+            endpoint.keep_tail(None)
 
     # -- the head
 
-    async def _read_head(self, visit: _Visit) -> Head:
+    async def _read_head(self, visit: Visit) -> Head:
         """TLS, then the request's head, within ``handshake_s``."""
         limits = self.snapshot.settings.limits
         reader = HeadReader(limits.request_head_max_bytes)
@@ -167,15 +167,14 @@ class Door:
             message = _DRAINING.message if self.draining else _TOO_MANY_SLOW
         raise Refused(Refusal(RefusalCode.HEAD_TIMEOUT, message))
 
-    async def _receive_head(self, visit: _Visit, reader: HeadReader, deadline: float) -> Head:
-        gone = Refusal(RefusalCode.CLIENT_GONE, "The client left before its request was complete.")
+    async def _receive_head(self, visit: Visit, reader: HeadReader, deadline: float) -> Head:
         try:
             if self.tls is not None and not isinstance(visit.sock, ssl.SSLSocket):
                 visit.sock = await tls.start_server(visit.sock, self.tls, deadline=deadline)
             while True:
                 data = await raw.receive(visit.sock, _RECEIVE_BYTES)
                 if not data:
-                    raise Refused(gone)
+                    raise Refused(_GONE)
                 head = reader.feed(data)
                 if head is not None:
                     visit.head_only = head.method == "HEAD"
@@ -183,11 +182,11 @@ class Door:
         except HeadError as error:
             raise Refused(error.refusal) from None
         except DialError:
-            raise Refused(gone) from None
+            raise Refused(_GONE) from None
 
     # -- admission
 
-    def _admit(self, visit: _Visit, head: Head) -> tuple[UpgradeRequest, Grant]:
+    def _admit(self, visit: Visit, head: Head) -> tuple[UpgradeRequest, Grant]:
         """Everything that can be decided at once."""
         route = find_route(head.path)
         if isinstance(route, Refusal):
@@ -209,31 +208,12 @@ class Door:
             raise Refused(Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0))
         return request, granted
 
-    async def _connect(self, visit: _Visit, request: UpgradeRequest, grant: Grant) -> None:
-        """Find an upstream while the client is watched, then relay."""
-        limits = self.snapshot.settings.limits
-        client = Endpoint(visit.sock, Side.CLIENT, self.hold, trio.current_time())
-        self.reactor.adopt(client)
-        try:
-            connected = await self._connect_watched(visit, client, grant, limits.admission_s)
-            try:
-                await self._relay(visit, request, grant, client, connected)
-            finally:
-                connected.seat.release()
-                self.reactor.release(connected.endpoint)
-                connected.endpoint.close()
-        finally:
-            self.reactor.release(client)
-            client.keep_tail(None)
-
-    async def _connect_watched(
-        self, visit: _Visit, client: Endpoint, grant: Grant, admission_s: float
-    ) -> Connected:
+    async def _connect(self, visit: Visit, client: Endpoint, grant: Grant) -> Connected:
+        """Find an upstream, while the client is watched: it may leave, or not wait."""
         wish = wish_of(grant, self.connector.roster)
         if isinstance(wish, Refusal):
             raise Refused(wish)
         events: list[Event] = []
-        connected: Connected | Refusal | None = None
         with trio.CancelScope() as scope:
 
             def on_event(event: Event) -> None:
@@ -242,39 +222,39 @@ class Door:
 
             client.on_event = on_event
             self.reactor.arm(client, trio.current_time())
-            deadline = visit.accepted_at + admission_s
             connected = await self.connector.connect(
-                wish, session_id=visit.session_id, deadline=deadline
+                wish,
+                session_id=visit.session_id,
+                deadline=visit.accepted_at + self.snapshot.settings.limits.admission_s,
             )
-        self.reactor.disarm(client)
+        # It stays armed: the session sets its flow before any other task runs.
         client.on_event = None
-        if events:
-            if isinstance(connected, Connected):  # ready in the very step in which it was given up
-                connected.seat.release()
-                connected.endpoint.close()
+        if scope.cancelled_caught:
             raise Refused(_not_waiting(events[0]))
-        assert connected is not None
         if isinstance(connected, Refusal):
             raise Refused(connected)
+        if events:
+            connected.endpoint.close()
+            connected.seat.release()
+            raise Refused(_not_waiting(events[0]))
         return connected
 
     # -- the session
 
-    async def _relay(
+    def _accept(
         self,
-        visit: _Visit,
+        visit: Visit,
         request: UpgradeRequest,
         grant: Grant,
         client: Endpoint,
         connected: Connected,
-    ) -> None:
-        if self.draining:  # it began while the upstream was dialled
-            raise Refused(_DRAINING)
+    ) -> Session:
+        """Write the 101 and put the session together."""
         now = trio.current_time()
-        account = connected.seat.account
+        account, seat = connected.seat.account, connected.seat
         subprotocol = answer_subprotocol(grant, connected.subprotocol)
-        client.sink.write([response_101(request.key, subprotocol)], Standing.BOUNDARY, now)
         visit.settled = True
+        client.sink.write([response_101(request.key, subprotocol)], Standing.BOUNDARY, now)
         self.reactor.adopt(connected.endpoint)
         meter = CountingMeter()
         reporter = Reporter(
@@ -294,25 +274,20 @@ class Door:
                 connect_ms=connected.connect_ms,
                 first_frame_ms=connected.first_frame_ms,
             ),
-            account_failed=lambda failure, at: log_changes(connected.seat.fail(failure, at)),
+            account_failed=lambda failure, at: log_changes(seat.fail(failure, at)),
         )
-        settings = self.snapshot.settings
-        session = Session(
+        limits = self.snapshot.settings.limits
+        return Session(
             client=client,
             upstream=connected.endpoint,
             reactor=self.reactor,
             hold=self.hold,
             conversation=conversation_of(grant, meter, reporter),
             reporter=reporter,
-            limits=settings.limits,
+            limits=limits,
             timeouts=account.timeouts,
-            message_max_bytes=message_max_bytes(grant, settings.limits.message_max_bytes),
+            message_max_bytes=message_max_bytes(grant, limits.message_max_bytes),
         )
-        self.sessions[visit.session_id] = session
-        try:
-            await session.run()
-        finally:
-            del self.sessions[visit.session_id]
 
 
 def _not_waiting(event: Event) -> Refusal:
@@ -320,45 +295,3 @@ def _not_waiting(event: Event) -> Refusal:
         return Refusal(RefusalCode.CLIENT_GONE, "The client left before the 101.")
     message = "Bytes followed the request; wait for the 101 before sending frames."
     return Refusal(RefusalCode.EARLY_BYTES, message)
-
-
-async def _refuse(visit: _Visit, refusal: Refusal) -> None:
-    """Write the line, answer, and give the client a moment to take the answer."""
-    # A TLS handshake that failed has closed the socket.
-    status = refusal.status if visit.sock.fileno() >= 0 else 0
-    _write_line(visit, refusal, status)
-    if status == 0:
-        return
-    response = refusal_response(refusal, head_only=visit.head_only)
-    with trio.move_on_after(REFUSE_GRACE_S):
-        try:
-            await raw.send_all(visit.sock, response)
-            # Closing a socket with unread bytes resets it, and the answer with it.
-            visit.sock.shutdown(socket.SHUT_WR)
-            while await raw.receive(visit.sock, _RECEIVE_BYTES):
-                pass
-        except (DialError, OSError):
-            return  # it left without waiting for the answer
-
-
-def _cut_off(visit: _Visit) -> None:
-    """relayd stops at once: nothing is waited for, but the client hears what it can."""
-    try:
-        visit.sock.send(refusal_response(_DRAINING, head_only=visit.head_only))
-    except OSError:
-        _write_line(visit, _DRAINING, 0)
-    else:
-        _write_line(visit, _DRAINING, _DRAINING.status)
-
-
-def _write_line(visit: _Visit, refusal: Refusal, status: int) -> None:
-    visit.settled = True
-    log.info(
-        LogEvent.CONNECTION_REFUSED,
-        status=status,
-        reason=refusal.code.value,
-        dialect=visit.dialect,
-        key=visit.key,
-        client_address=visit.address,
-        message=refusal.message,
-    )

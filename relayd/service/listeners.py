@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from relayd.transport.endpoint import prepare
+
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn."""
 
@@ -64,6 +66,7 @@ def _bind_tcp(where: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        prepare(sock)  # accepted connections inherit these options (tcp(7))
         sock.bind(address)
         return _listening(sock)
     except BaseException:

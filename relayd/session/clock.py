@@ -6,7 +6,10 @@ the times; nothing is scheduled per message.
 
 from __future__ import annotations
 
+import fcntl
 import math
+import struct
+import termios
 from typing import Final
 
 import attrs
@@ -23,7 +26,7 @@ LAST_RESPONSE_S: Final = 30.0
 """How long a running response may go on after the session's maximum age."""
 
 PROGRESS_LOOKS: Final = 4
-"""How often a running turn is looked at within ``idle_s``."""
+"""How often progress is looked for: of a turn within ``idle_s``, of a slow peer in ``stall_s``."""
 
 _PING: Final = b"relayd"
 
@@ -36,6 +39,8 @@ class _Peer:
     stalled: Reason
     silent: Reason
     pinged_at: float = -math.inf
+    took_at: float = -math.inf  # when it was last known to take bytes
+    untaken_bytes: int = 0  # what it had not acknowledged then
 
 
 @attrs.define(kw_only=True)
@@ -109,7 +114,7 @@ class Clock:
 
     def on_blocked(self, endpoint: Endpoint) -> None:
         """A sink blocked: its stall deadline starts."""
-        self.look_at(endpoint.sink.blocked_since + self.limits.stall_s)
+        self.look_at(endpoint.sink.blocked_since + self.limits.stall_s / PROGRESS_LOOKS)
 
     def leave(self, reason: Reason, at: float) -> None:
         """End with ``reason`` at ``at`` at the latest, sooner once no response runs."""
@@ -161,10 +166,17 @@ class Clock:
         sink = peer.endpoint.sink
         if not sink.blocked:
             return math.inf
-        cut_at = sink.blocked_since + self.limits.stall_s
+        # The socket says that it is writable only when a third of its buffer, which may hold
+        # megabytes, is free: a slow peer that takes all it can is told from a stalled one here.
+        untaken_bytes = _untaken_bytes(peer.endpoint)
+        if peer.took_at < sink.blocked_since:
+            peer.took_at, peer.untaken_bytes = sink.blocked_since, untaken_bytes
+        elif untaken_bytes < peer.untaken_bytes:
+            peer.took_at, peer.untaken_bytes = now, untaken_bytes
+        cut_at = peer.took_at + self.limits.stall_s
         if now >= cut_at:
             self.verdict.end(peer.stalled)
-        return cut_at
+        return min(cut_at, now + self.limits.stall_s / PROGRESS_LOOKS)
 
     def _look_at_silence(self, peer: _Peer, now: float) -> float:
         """Any byte is life; silence counts only while relayd is willing to hear."""
@@ -185,3 +197,12 @@ class Clock:
             peer.pinged_at = now
             ping_at = now + self.limits.keepalive_s
         return min(ping_at, gone_at)
+
+
+def _untaken_bytes(endpoint: Endpoint) -> int:
+    """What the kernel has of us that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    try:
+        answer = fcntl.ioctl(endpoint.fd, termios.TIOCOUTQ, bytes(struct.calcsize("i")))
+    except OSError:
+        return 0  # the connection is lost, which its reading side reports
+    return int(struct.unpack("i", answer)[0])

@@ -75,7 +75,8 @@ async def close_both(
     for endpoint in (client, upstream):
         words = _words_for(endpoint, verdict)
         if words is None:
-            reactor.disarm(endpoint)
+            reactor.release(endpoint)
+            endpoint.close(abort=_must_abort(endpoint, verdict))
             continue
         reactor.finish(endpoint, *words, now)
         told.append(endpoint)
@@ -89,7 +90,7 @@ async def close_both(
                 while endpoint.armed:
                     await endpoint.next_event()
     finally:
-        for endpoint in (client, upstream):
+        for endpoint in told:
             reactor.release(endpoint)
             endpoint.close(abort=_must_abort(endpoint, verdict) or endpoint.sink.blocked)
     return codes

@@ -22,7 +22,7 @@ from relayd.core.endings import Reason
 from relayd.protocol.directions import ClientFlow
 from relayd.protocol.flow import WHOLE_MAX_BYTES, Flow
 from relayd.protocol.frames import HEAD_MAX_BYTES
-from relayd.protocol.outcomes import Action, Crash, Notice, Violation
+from relayd.protocol.outcomes import Action, Crash, Notice, Violation, Waiting
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.records import More, below_tls, receive_records
 from relayd.transport.table import Table
@@ -254,9 +254,8 @@ class Reactor:
     # -- where bytes go
 
     def _keep_tail(self, endpoint: Endpoint, flow: Flow, tail: bytes) -> None:
-        overload = endpoint.keep_tail(tail)
-        if overload is not None and flow.event is None:
-            flow.event = overload
+        if endpoint.keep_tail(tail) is not None:
+            _overload(flow)
 
     def _guarded_kick(self, endpoint: Endpoint, now: float) -> None:
         """Serve by hand what an armed endpoint already has: its tail, or TLS's own bytes."""
@@ -310,7 +309,7 @@ class Reactor:
     def _blocked(self, endpoint: Endpoint, flow: Flow) -> None:
         """``endpoint`` takes no more bytes for now."""
         if endpoint.sink.over_budget:
-            flow.event = Violation.overload()
+            _overload(flow)
         self.update(endpoint)
         if endpoint.on_blocked is not None:
             endpoint.on_blocked(endpoint)
@@ -342,3 +341,9 @@ class Reactor:
             endpoint.flow.event = crash  # bytes may be missing: nothing may start it again
         self.disarm(endpoint)
         endpoint.wake(crash)
+
+
+def _overload(flow: Flow) -> None:
+    """End ``flow`` for what cannot be kept, unless it has come to another end already."""
+    if flow.event is None or isinstance(flow.event, Notice | Waiting):
+        flow.event = Violation.overload()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterable
 from typing import Final
 
 from relayd.transport.endpoint import Endpoint
@@ -81,7 +80,7 @@ class Table:
             endpoint.interest = wants
             self._epoll.modify(endpoint.fd, wants)
 
-    def ready(self) -> Iterable[tuple[int, int]]:
+    def ready(self) -> list[tuple[int, int]]:
         """The descriptors to serve now, each once, with what they are ready for."""
         events = self._epoll.poll(0, BATCH_MAX)
         if not self._again:
@@ -90,7 +89,7 @@ class Table:
         for fd in self._again:
             ready[fd] = ready.get(fd, 0) | _IN
         self._again.clear()
-        return ready.items()
+        return list(ready.items())
 
     def serve_again(self, endpoint: Endpoint, *, ring: bool) -> None:
         """Have ``endpoint`` in the next batch as readable; ``ring`` where no pass is going on."""
