@@ -110,7 +110,10 @@ class ClientReader(Protocol):
         """Decide about one whole message."""
 
     def release(self, head: bytes) -> Watch | None:
-        """A watch, if ``head`` proves that the unfinished message may be sent on; else ``None``."""
+        """A watch, if ``head`` proves that the unfinished message may be sent on; else ``None``.
+
+        Asked once of a text message, when it has grown past 64 KiB.
+        """
 
 
 class UpstreamReader(Protocol):
@@ -126,4 +129,7 @@ class UpstreamReader(Protocol):
         """Whether ``head`` proves that the unfinished message does not matter."""
 
     def oversize(self, head: bytes | bytearray, now: float) -> Notice | None:
-        """A message that may matter grew past what is copied aside; ``head`` is its beginning."""
+        """A message that may matter grew past what is copied aside; ``head`` is its beginning.
+
+        The notice is given when the message has been sent on whole.
+        """

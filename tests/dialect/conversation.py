@@ -1,0 +1,86 @@
+"""A Realtime conversation for tests: a meter that answers as told, a listener that remembers."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+
+import attrs
+
+from relayd.dialect.meter import CountingMeter, Refuse, Turn, TurnAsk, UpstreamError, Usage, Wait
+from relayd.dialect.realtime import RealtimeConversation
+from relayd.dialect.realtime_client import ModelRule
+from relayd.protocol.outcomes import Action, Notice
+
+
+@attrs.define
+class TellingMeter(CountingMeter):
+    """Answers from a queue, else allows."""
+
+    answers: deque[Refuse | Wait] = attrs.field(factory=deque)
+    asks: list[TurnAsk] = attrs.field(factory=list)
+    usages: list[Usage] = attrs.field(factory=list)
+
+    def turn_asked(self, ask: TurnAsk) -> Refuse | Wait | None:
+        self.asks.append(ask)
+        return self.answers.popleft() if self.answers else None
+
+    def usage(self, usage: Usage, now: float) -> None:
+        self.usages.append(usage)
+
+
+@attrs.define
+class Listening:
+    asked: list[float] = attrs.field(factory=list)
+    started: list[str | None] = attrs.field(factory=list)
+    ended: list[Turn] = attrs.field(factory=list)
+    errors: list[UpstreamError] = attrs.field(factory=list)
+    limits: list[float] = attrs.field(factory=list)
+
+    def turn_asked(self, now: float) -> None:
+        self.asked.append(now)
+
+    def turn_started(self, turn_id: str | None, now: float) -> None:
+        self.started.append(turn_id)
+
+    def turn_ended(self, turn: Turn) -> None:
+        self.ended.append(turn)
+
+    def upstream_error(self, error: UpstreamError, now: float) -> None:
+        self.errors.append(error)
+
+    def upstream_limited(self, retry_after_s: float, now: float) -> None:
+        self.limits.append(retry_after_s)
+
+
+@attrs.define
+class Talk:
+    """One conversation, spoken to in events."""
+
+    meter: TellingMeter = attrs.field(factory=TellingMeter)
+    heard: Listening = attrs.field(factory=Listening)
+    rule: ModelRule = attrs.field(factory=lambda: ModelRule(permits=lambda model: model == "good"))
+    conversation: RealtimeConversation = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.conversation = RealtimeConversation(self.meter, self.heard, self.rule)
+
+    def client(self, kind: str, now: float = 1.0, **fields: object) -> Action | None:
+        payload = json.dumps({"type": kind, **fields}).encode()
+        return self.conversation.client_reader.message(payload, now, text=True)
+
+    def upstream(self, kind: str, now: float = 1.0, **fields: object) -> Notice | None:
+        payload = json.dumps({"type": kind, **fields}).encode()
+        return self.conversation.upstream_reader.message(payload, now)
+
+    def created(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
+        return self.upstream("response.created", now, response={"id": turn_id})
+
+    def delta(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
+        return self.upstream("response.output_audio.delta", now, response_id=turn_id, delta="AA")
+
+    def done(
+        self, turn_id: str | None, now: float = 1.0, status: str = "completed", usage: object = None
+    ) -> Notice | None:
+        response = {"id": turn_id, "status": status, "usage": usage}
+        return self.upstream("response.done", now, response=response)
