@@ -14,7 +14,11 @@ import attrs
 
 
 class Fault(enum.StrEnum):
-    """Who caused an ending. Only ``UPSTREAM`` feeds the breaker."""
+    """Who caused an ending.
+
+    The breaker is fed by failures to connect and by error events, not by endings: a client that
+    can provoke its upstream must not be able to close an account to others.
+    """
 
     NONE = "none"
     CLIENT = "client"

@@ -116,8 +116,9 @@ class Admin:
     def _authorized(self, head: Head) -> bool:
         if self.token is None:
             return False
-        presented = (head.get("authorization") or "").removeprefix("Bearer ")
-        return hmac.compare_digest(presented.encode(), self.token.reveal().encode())
+        presented = head.get("authorization") or ""
+        wanted = f"Bearer {self.token.reveal()}"
+        return hmac.compare_digest(presented.encode(), wanted.encode())
 
 
 def _response(status: int, body: dict[str, bool], head: Head) -> bytes:

@@ -58,6 +58,10 @@ ATTEMPT_SHARE: Final = 0.5
 
 _RECEIVE_BYTES: Final = 65536
 _FIRST_FRAME_TIMEOUT: Final = "first_frame_timeout"
+_TOO_LATE: Final = unreachable("connect_timeout", "the upstream did not answer the handshake")
+_SAID_NOTHING: Final = unreachable(
+    _FIRST_FRAME_TIMEOUT, "the upstream accepted the WebSocket and then sent nothing in time"
+)
 
 
 class _Typed(msgspec.Struct):
@@ -165,25 +169,25 @@ class Connector:
         began = trio.current_time()
         ends_at = began + (deadline - began) * ATTEMPT_SHARE
         connect_by = min(began + account.timeouts.connect_s, ends_at)
+        upgraded: float | None = None
         sock: socket.socket | None = None
         first = FirstMessage(self.hold)
         try:
             sock = await self._dial(account, connect_by)
-            with trio.move_on_at(connect_by) as waiting:
+            # One scope for both waits: its deadline moves on when the upstream has upgraded.
+            with trio.CancelScope(deadline=connect_by) as scope:
                 subprotocol, leftover = await _upgrade(sock, account, wish)
-            if waiting.cancelled_caught:
-                raise AttemptFailed(
-                    unreachable("connect_timeout", "the upstream did not answer the handshake")
-                )
-            upgraded = trio.current_time()
-            first_frame_ms = None
-            if wish.hears_first:
-                hear_by = min(upgraded + account.timeouts.first_frame_s, ends_at)
-                await _hear(sock, first, leftover, hear_by)
-                first_frame_ms = (trio.current_time() - upgraded) * 1000
-            else:
-                first.raw += leftover
+                upgraded = trio.current_time()
+                if wish.hears_first:
+                    scope.deadline = min(upgraded + account.timeouts.first_frame_s, ends_at)
+                    await _hear(sock, first, leftover)
+                else:
+                    first.raw += leftover
             now = trio.current_time()
+            if scope.cancelled_caught:
+                raise AttemptFailed(_TOO_LATE if upgraded is None else _SAID_NOTHING)
+            assert upgraded is not None, "the scope was left with an upstream that has upgraded"
+            first_frame_ms = (now - upgraded) * 1000 if wish.hears_first else None
             endpoint = Endpoint(sock, Side.UPSTREAM, self.hold, now)
             if endpoint.keep_tail(bytes(first.raw)) is not None:
                 raise DialError(DialErrorKind.RESOURCES_EXHAUSTED, Violation.overload().message)
@@ -234,7 +238,11 @@ class Connector:
 async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[str | None, bytes]:
     """The WebSocket handshake; returns the chosen subprotocol and what came behind the 101."""
     key = base64.b64encode(os.urandom(16)).decode()
-    headers = [*account.headers.items(), *wish.headers]
+    own = {name.lower() for name in account.headers}
+    headers = [
+        *account.headers.items(),
+        *((name, value) for name, value in wish.headers if name.lower() not in own),
+    ]
     if account.api_key is not None:
         headers.append(("Authorization", f"Bearer {account.api_key.reveal()}"))
     assert account.base_url is not None
@@ -242,6 +250,7 @@ async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[s
         account.base_url.authority, wish.target(account), headers, wish.subprotocols, key
     )
     await raw.send_all(sock, request)
+    await trio.lowlevel.wait_readable(sock)  # the answer is never there yet: to try is to fail
     reader = UpstreamResponseReader(key, wish.subprotocols)
     try:
         while (answer := reader.feed(await raw.receive(sock, _RECEIVE_BYTES))) is None:
@@ -255,34 +264,30 @@ async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[s
     )
 
 
-async def _hear(sock: socket.socket, first: FirstMessage, data: bytes, deadline: float) -> None:
+async def _hear(sock: socket.socket, first: FirstMessage, data: bytes) -> None:
     """Wait for the first message and judge it; its bytes stay in ``first.raw``."""
-    with trio.move_on_at(deadline):
-        event = first.feed(data, trio.current_time()) if data else None
-        while event is None:
-            data = await raw.receive(sock, _RECEIVE_BYTES)
-            if not data:
-                raise AttemptFailed(from_close(None, ""))
-            event = first.feed(data, trio.current_time())
-        match event:
-            case Notice():
-                if _type_of(first.payload) == "error":
-                    raise AttemptFailed(from_error_event(first.payload))
-                return
-            case PeerClosed(code, reason):
-                raise AttemptFailed(from_close(code, reason))
-            case Violation(reason, message):
-                raise AttemptFailed(unreachable(reason.value, message))
-            case _:
-                raise AssertionError(f"a first message cannot end as {event!r}")
-    message = "the upstream accepted the WebSocket and then sent nothing in time"
-    raise AttemptFailed(unreachable(_FIRST_FRAME_TIMEOUT, message))
+    event = first.feed(data, trio.current_time()) if data else None
+    while event is None:
+        data = await raw.receive(sock, _RECEIVE_BYTES)
+        if not data:
+            raise AttemptFailed(from_close(None, ""))
+        event = first.feed(data, trio.current_time())
+    match event:
+        case Notice():
+            if _type_of(first.payload) == "error":
+                raise AttemptFailed(from_error_event(first.payload))
+        case PeerClosed(code, reason):
+            raise AttemptFailed(from_close(code, reason))
+        case Violation(reason, message):
+            raise AttemptFailed(unreachable(reason.value, message))
+        case _:
+            raise AssertionError(f"a first message cannot end as {event!r}")
 
 
 def _type_of(payload: bytes) -> str:
     try:
         return msgspec.json.decode(payload, type=_Typed).type
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ""
 
 
