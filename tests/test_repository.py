@@ -21,6 +21,11 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
     "relayd/core/endings.py": "tests/observe/test_document.py",
+    "relayd/service/visit.py": "tests/service/test_door.py",
+    "relayd/sim/realtime/delivery.py": "tests/sim/realtime/test_upstream.py",
+    "relayd/sim/realtime/responses.py": "tests/sim/realtime/test_upstream.py",
+    "relayd/sim/server.py": "tests/integration/test_sim_sockets.py",
+    "relayd/transport/table.py": "tests/transport/test_reactor.py",
 }
 """Modules that other tests exercise, being parts of one thing: a path, or a pattern of paths."""
 

@@ -31,8 +31,13 @@ def bind(where: str, environ: Mapping[str, str]) -> socket.socket:
     try:
         return _bind_unix(where, environ) if where.startswith("unix:") else _bind_tcp(where)
     except OSError as error:
-        text = os.strerror(error.errno) if error.errno else str(error)
-        raise BindError(f"cannot listen on {where}: {text.lower()}{_remedy(error)}") from None
+        # A resolver's error numbers are not the system's; its text says what they mean.
+        text = error.strerror or str(error)
+        if error.errno and not isinstance(error, socket.gaierror):
+            text = os.strerror(error.errno)
+        unix = where.startswith("unix:")
+        remedy = _remedy(error, unix=unix)
+        raise BindError(f"cannot listen on {where}: {text.lower()}{remedy}") from None
 
 
 def address_of(sock: socket.socket) -> str:
@@ -80,10 +85,14 @@ def _bind_unix(where: str, environ: Mapping[str, str]) -> socket.socket:
     try:
         _remove_stale(path)
         sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    try:
         path.chmod(SOCKET_MODE)
         return _listening(sock)
     except BaseException:
-        sock.close()
+        close(sock)
         raise
 
 
@@ -105,8 +114,10 @@ def _listening(sock: socket.socket) -> socket.socket:
     return sock
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, *, unix: bool) -> str:
     match error:
+        case PermissionError() if unix:
+            return "; its directory must be writable for relayd's user"
         case PermissionError():
             return "; ports below 1024 need CAP_NET_BIND_SERVICE or a systemd socket unit"
         case FileNotFoundError():

@@ -110,7 +110,7 @@ class Clock:
 
     def turn_began(self, now: float) -> None:
         """A turn was asked for or has started: its time runs."""
-        self.look_at(now + self.timeouts.idle_s)
+        self.look_at(now + self.timeouts.idle_s / PROGRESS_LOOKS)
 
     def on_blocked(self, endpoint: Endpoint) -> None:
         """A sink blocked: its stall deadline starts."""
@@ -131,7 +131,8 @@ class Clock:
         """Act on what is due; returns when to look again."""
         next_at = min(self._look_at_age(now), self._look_at_turn(now))
         for peer in self._peers:
-            next_at = min(next_at, self._look_at_stall(peer, now), self._look_at_silence(peer, now))
+            # In this order: a ping that does not fit starts the stall.
+            next_at = min(next_at, self._look_at_silence(peer, now), self._look_at_stall(peer, now))
         return next_at
 
     def _look_at_age(self, now: float) -> float:
@@ -160,7 +161,9 @@ class Clock:
         elif now >= silent_at and upstream.armed:
             self.verdict.end(Reason.UPSTREAM_SILENT)
         # Progress is seen only when looked for: often enough to be late by a quarter at most.
-        return min(max(silent_at, now), now + self.timeouts.idle_s / PROGRESS_LOOKS, ends_at)
+        # A silent upstream that is not heard, since its client is slow, is looked at again later.
+        look_at = now + self.timeouts.idle_s / PROGRESS_LOOKS
+        return min(look_at, ends_at, silent_at if silent_at > now else look_at)
 
     def _look_at_stall(self, peer: _Peer, now: float) -> float:
         sink = peer.endpoint.sink
@@ -193,7 +196,6 @@ class Clock:
             endpoint.sink.ping(_PING, now)
             if endpoint.sink.blocked:
                 self.reactor.update(endpoint)
-                self.on_blocked(endpoint)
             peer.pinged_at = now
             ping_at = now + self.limits.keepalive_s
         return min(ping_at, gone_at)

@@ -57,11 +57,6 @@ ATTEMPT_SHARE: Final = 0.5
 """Of what is left of the admission's time, so that a dead account leaves time for another."""
 
 _RECEIVE_BYTES: Final = 65536
-_FIRST_FRAME_TIMEOUT: Final = "first_frame_timeout"
-_TOO_LATE: Final = unreachable("connect_timeout", "the upstream did not answer the handshake")
-_SAID_NOTHING: Final = unreachable(
-    _FIRST_FRAME_TIMEOUT, "the upstream accepted the WebSocket and then sent nothing in time"
-)
 
 
 class _Typed(msgspec.Struct):
@@ -107,11 +102,22 @@ class Connected:
 
 
 class AttemptFailed(Exception):
-    """One attempt at one account came to nothing."""
+    """One attempt at one account came to nothing.
 
-    def __init__(self, failure: Failure) -> None:
+    Attributes:
+        failure: What it says about the account.
+        code: How a client is refused for it, where that does not follow from the failure.
+    """
+
+    def __init__(self, failure: Failure, code: RefusalCode | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.code = code
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether relayd itself lacked something, so that the account is not to blame."""
+        return self.code is RefusalCode.OVERLOAD
 
 
 @attrs.frozen(kw_only=True)
@@ -134,7 +140,7 @@ class Connector:
         Cancelling it closes what it opened and gives its seat back.
         """
         tried: set[str] = set()
-        last: Failure | None = None
+        last: AttemptFailed | None = None
         while True:
             now = trio.current_time()
             if now >= deadline:
@@ -150,13 +156,13 @@ class Connector:
             try:
                 return await self.attempt(wish, seat, deadline)
             except AttemptFailed as failed:
-                last = failed.failure
-                self._note(failed.failure, seat, wish, session_id)
+                last = failed
+                self._note(failed, seat, wish, session_id)
                 seat.release()
             except BaseException:
                 seat.release()
                 raise
-            if last.is_final or last.code == DialErrorKind.RESOURCES_EXHAUSTED:
+            if last.failure.is_final or last.is_ours:
                 return _refusal_for(last)
 
     async def attempt(self, wish: Wish, seat: Seat, deadline: float) -> Connected:
@@ -185,7 +191,7 @@ class Connector:
                     first.raw += leftover
             now = trio.current_time()
             if scope.cancelled_caught:
-                raise AttemptFailed(_TOO_LATE if upgraded is None else _SAID_NOTHING)
+                raise _too_late() if upgraded is None else _said_nothing()
             assert upgraded is not None, "the scope was left with an upstream that has upgraded"
             first_frame_ms = (now - upgraded) * 1000 if wish.hears_first else None
             endpoint = Endpoint(sock, Side.UPSTREAM, self.hold, now)
@@ -194,7 +200,9 @@ class Connector:
             log_changes(seat.succeed(first_frame_ms=first_frame_ms, now=now))
         except DialError as error:
             _close(sock)
-            raise AttemptFailed(unreachable(error.kind, error.message)) from None
+            ours = error.kind is DialErrorKind.RESOURCES_EXHAUSTED
+            code = RefusalCode.OVERLOAD if ours else None
+            raise AttemptFailed(unreachable(error.kind, error.message), code) from None
         except BaseException:
             _close(sock)
             raise
@@ -218,8 +226,8 @@ class Connector:
             sock, self.contexts[account.tls_ca], url.host, deadline=deadline
         )
 
-    def _note(self, failure: Failure, seat: Seat, wish: Wish, session_id: str) -> None:
-        dialect = wish.demand.dialect
+    def _note(self, failed: AttemptFailed, seat: Seat, wish: Wish, session_id: str) -> None:
+        dialect, failure = wish.demand.dialect, failed.failure
         log.warning(
             LogEvent.UPSTREAM_FAILED,
             session_id=session_id,
@@ -231,7 +239,7 @@ class Connector:
         self.bus.publish(
             AccountFailed(account=seat.account.name, dialect=dialect, reason=failure.code)
         )
-        if failure.code != DialErrorKind.RESOURCES_EXHAUSTED:  # that is relayd's own fault
+        if not failed.is_ours:
             log_changes(seat.fail(failure, trio.current_time(), jitter=random.random()))
 
 
@@ -296,19 +304,29 @@ def _close(sock: socket.socket | None) -> None:
         sock.close()
 
 
-def _out_of_time(last: Failure | None) -> Refusal:
-    why = f" The last account failed: {last.message}" if last is not None else ""
+def _too_late() -> AttemptFailed:
+    message = "the upstream did not answer the handshake"
+    return AttemptFailed(unreachable(DialErrorKind.CONNECT_TIMEOUT, message))
+
+
+def _said_nothing() -> AttemptFailed:
+    code = RefusalCode.FIRST_FRAME_TIMEOUT
+    message = "the upstream accepted the WebSocket and then sent nothing in time"
+    return AttemptFailed(unreachable(code, message), code)
+
+
+def _out_of_time(last: AttemptFailed | None) -> Refusal:
+    why = f" The last account failed: {last.failure.message}" if last is not None else ""
     message = f"No upstream was ready within limits.admission_s.{why}"
     return Refusal(RefusalCode.ADMISSION_TIMEOUT, message, retry_after_s=1.0)
 
 
-def _refusal_for(failure: Failure) -> Refusal:
+def _refusal_for(failed: AttemptFailed) -> Refusal:
     """What the client is told when no account is left to try."""
+    failure = failed.failure
     message = f"The upstream failed ({failure.code}): {failure.message}"
-    if failure.code == _FIRST_FRAME_TIMEOUT:
-        return Refusal(RefusalCode.FIRST_FRAME_TIMEOUT, message, retry_after_s=1.0)
-    if failure.code == DialErrorKind.RESOURCES_EXHAUSTED:
-        return Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0)
+    if failed.code is not None:
+        return Refusal(failed.code, message, retry_after_s=1.0)
     match failure.kind:
         case FailureKind.CLIENT_FAULT:
             return Refusal(RefusalCode.INVALID_PARAMETER, message)

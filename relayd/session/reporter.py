@@ -59,7 +59,7 @@ class Reporter:
     Attributes:
         facts: Who and where.
         account_failed: Told of an error that concerns the account.
-        look_at: Told when the session's clock should look again; set by the session.
+        look_in: Told when a turn begins, so that its time runs; set by the session.
         turns: How many have ended.
     """
 

@@ -19,6 +19,7 @@ from relayd.dialect.meter import Refuse
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.protocol.outcomes import (
     Crash,
+    Decision,
     EndOfStream,
     Event,
     Notice,
@@ -131,8 +132,10 @@ class Session:
             event = await endpoint.next_event()
             match event:
                 case Waiting(decision):
-                    action = await decision.wait()
-                    self.reactor.resume(endpoint, action, trio.current_time())
+                    lost = await self._decide(endpoint, decision)
+                    if lost is not None:
+                        self._ended(endpoint, lost)
+                        return
                 case Notice():
                     if self._clock.leaving is not None:
                         self.verdict.end(self._clock.leaving)
@@ -140,6 +143,25 @@ class Session:
                 case _:
                     self._ended(endpoint, event)
                     return
+
+    async def _decide(self, endpoint: Endpoint, decision: Decision) -> Event | None:
+        """Wait for ``decision`` and act on it, unless the peer is lost first: then how."""
+        lost: list[Event] = []
+        with trio.CancelScope() as scope:
+
+            def on_event(event: Event) -> None:
+                lost.append(event)
+                scope.cancel(reason="the peer is lost")
+
+            endpoint.on_event = on_event
+            try:
+                action = await decision.wait()
+            finally:
+                endpoint.on_event = None
+        if lost:
+            return lost[0]
+        self.reactor.resume(endpoint, action, trio.current_time())
+        return None
 
     def _ended(self, endpoint: Endpoint, event: Event) -> None:
         """Turn the last event of a direction into the verdict."""
