@@ -7,8 +7,8 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ import msgspec
 import trio
 from rich.console import Console
 from rich.text import Text
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from relayd.cli.simulated import with_simulators
 from relayd.config.accounts import AccountSettings
@@ -128,7 +128,7 @@ async def _play(snapshot: Snapshot, key: str, narrator: Narrator) -> None:
     async with trio.open_nursery() as nursery:
         running: app.Running = await nursery.start(serve)
         narrator.tell("relay", f"listens on {running.addresses[0]}")
-        client = Client(f"ws://{running.addresses[0]}", key, narrator)
+        client = Client(running.addresses[0], key, narrator)
         await client.converse()
         await client.send_and_receive()
         running.drain()
@@ -140,12 +140,12 @@ class Client:
     """What an application would be: it knows the relay's address and its own key, no more.
 
     Attributes:
-        url: The relay, ``ws://host:port``.
+        address: The relay, ``host:port``.
         key: What it comes in with.
         narrator: Is told what happens.
     """
 
-    url: str
+    address: str
     key: str = attrs.field(repr=False)
     narrator: Narrator
 
@@ -191,12 +191,23 @@ class Client:
             who, f'sent "a text" and {len(payload):,} random bytes; the same came back'
         )
 
-    def _connected(self, path: str) -> AbstractAsyncContextManager[WebSocketConnection]:
-        return open_websocket_url(
-            self.url + path,
-            extra_headers=[(b"Authorization", f"Bearer {self.key}".encode())],
-            max_message_size=MESSAGE_MAX_BYTES,
-        )
+    @asynccontextmanager
+    async def _connected(self, path: str) -> AsyncIterator[WebSocketConnection]:
+        host, _, port = self.address.rpartition(":")
+        # The stream is opened here because a refused WebSocket would not close one of its own.
+        async with (
+            await trio.open_tcp_stream(host, int(port)) as stream,
+            trio.open_nursery() as nursery,
+            await wrap_client_stream(
+                nursery,
+                stream,
+                self.address,
+                path,
+                extra_headers=[(b"Authorization", f"Bearer {self.key}".encode())],
+                max_message_size=MESSAGE_MAX_BYTES,
+            ) as socket,
+        ):
+            yield socket
 
 
 async def _say(socket: WebSocketConnection, text: str) -> None:

@@ -14,6 +14,12 @@ from relayd.config.address import TcpAddress, parse_address
 from relayd.sim.registry import SIMULATORS, Simulator, serve_simulator
 
 
+class Unavailable(click.ClickException):
+    """The address cannot be listened on."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
 def _address(_: click.Context, __: click.Parameter, value: str) -> TcpAddress:
     """``--listen``, parsed; what is wrong with it is a mistake of usage."""
     try:
@@ -71,9 +77,7 @@ def command(dialect: str, listen: TcpAddress, scenario: str) -> None:
     except* OSError as group:
         failures = group.exceptions
     for failure in failures:
-        click.echo(f"relayd sim: cannot listen on {listen}: {failure}", err=True)
-    if failures:
-        sys.exit(os.EX_UNAVAILABLE)
+        raise Unavailable(f"cannot listen on {listen}: {failure}")
 
 
 async def _serve(simulator: Simulator, listen: TcpAddress, scenario: str) -> None:

@@ -12,9 +12,15 @@ from relayd.core.endings import Reason
 from relayd.core.redact import redact
 from relayd.dialect.exact import DuplicateType, NotAnEvent, TypeWatch, decode_type, unique_fields
 from relayd.dialect.meter import Refuse, TurnAsk, TurnDecision, Wait
-from relayd.dialect.realtime_events import HEAD, decode_session_update, error_event, event_id_of
+from relayd.dialect.realtime_events import (
+    HEAD,
+    decode_fields,
+    decode_session_update,
+    error_event,
+    event_id_of,
+)
 from relayd.dialect.realtime_turns import Turns
-from relayd.protocol.outcomes import Action, Drop, Violation, Waiting, Watch
+from relayd.protocol.outcomes import Action, Drop, Replace, Violation, Waiting, Watch
 
 _APPENDS: Final = (
     b'{"type":"input_audio_buffer.append",',
@@ -33,10 +39,12 @@ class ModelRule:
         permits: Whether the key allows a model.
         transcription: Whether the session is for transcription alone, where the transcription's
             model is the one that is paid for.
+        upstream_name: What the account calls a model (``model_map``), as in the URL.
     """
 
     permits: Callable[[str], bool]
     transcription: bool = False
+    upstream_name: Callable[[str], str] = str
 
 
 class RealtimeClientReader:
@@ -109,7 +117,18 @@ class RealtimeClientReader:
             if model is not None and not rule.permits(model):
                 message = f"this key may not use the model {redact(model[:64])!r}"
                 return Drop(error_event("invalid_request_error", "model_not_allowed", message))
-        return None
+        if session.model is None or rule.upstream_name(session.model) == session.model:
+            return None
+        return Replace(_with_model(payload, rule.upstream_name(session.model)))
+
+
+def _with_model(payload: bytes, model: str) -> bytes:
+    """A ``session.update`` that names ``model``; every other value stays as it is spelled."""
+    update = decode_fields(payload)
+    session = decode_fields(update["session"])
+    session["model"] = msgspec.Raw(msgspec.json.encode(model))
+    update["session"] = msgspec.Raw(msgspec.json.encode(session))
+    return msgspec.json.encode(update)
 
 
 @attrs.frozen

@@ -122,6 +122,9 @@ class SessionUpdate(msgspec.Struct):
 
 
 decode_server_event: Final = msgspec.json.Decoder(ServerEvent).decode
+decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""An object's fields, each value as it is spelled."""
+
 decode_session_update: Final = msgspec.json.Decoder(SessionUpdate).decode
 _decode_usage: Final = msgspec.json.Decoder(WireUsage | None).decode
 _decode_identified: Final = msgspec.json.Decoder(_Identified).decode

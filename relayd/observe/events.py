@@ -85,7 +85,8 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
         ("session_id", "dialect", "traceback"),
     ),
     LogEvent.TURN_ENDED: EventSpec(
-        "A turn is over: one response, or one transcription that is billed by itself.",
+        "A turn is over: one response. Transcriptions of the client's audio count in the session's"
+        " totals alone.",
         (
             *("session_id", "turn_id", "dialect", "key", "account", "model"),
             *("ttft_ms", "duration_ms", "tokens_in", "tokens_out"),

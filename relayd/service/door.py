@@ -24,7 +24,6 @@ from relayd.dialect.meter import CountingMeter
 from relayd.observe.bus import Bus, SessionFacts
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
-from relayd.protocol.flow import Standing
 from relayd.protocol.head import Head, HeadError, HeadReader
 from relayd.protocol.outcomes import EndOfStream, Event
 from relayd.protocol.upgrade import (
@@ -254,7 +253,7 @@ class Door:
         account, seat = connected.seat.account, connected.seat
         subprotocol = answer_subprotocol(grant, connected.subprotocol)
         visit.settled = True
-        client.sink.write([response_101(request.key, subprotocol)], Standing.BOUNDARY, now)
+        client.sink.preface(response_101(request.key, subprotocol))
         self.reactor.adopt(connected.endpoint)
         meter = CountingMeter()
         reporter = Reporter(
@@ -282,7 +281,7 @@ class Door:
             upstream=connected.endpoint,
             reactor=self.reactor,
             hold=self.hold,
-            conversation=conversation_of(grant, meter, reporter),
+            conversation=conversation_of(grant, account, meter, reporter),
             reporter=reporter,
             limits=limits,
             timeouts=account.timeouts,

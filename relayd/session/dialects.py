@@ -51,12 +51,16 @@ def answer_subprotocol(grant: Grant, chosen: str | None) -> str | None:
     return echo_subprotocol(grant.subprotocols)
 
 
-def conversation_of(grant: Grant, meter: Meter, listener: Listener) -> Conversation:
-    """What reads the messages of a session that was granted so."""
+def conversation_of(
+    grant: Grant, account: Account, meter: Meter, listener: Listener
+) -> Conversation:
+    """What reads the messages of a session that was granted so, at the chosen account."""
     match grant.dialect:
         case Dialect.REALTIME:
             rule = ModelRule(
-                permits=grant.key.permits_model, transcription=grant.intent == "transcription"
+                permits=grant.key.permits_model,
+                transcription=grant.intent == "transcription",
+                upstream_name=account.upstream_model,
             )
             return realtime.RealtimeConversation(meter, listener, rule)
         case Dialect.PASSTHROUGH:

@@ -124,6 +124,8 @@ class Session:
                 nursery.start_soon(self._read, self.upstream)
                 nursery.start_soon(self._clock.run)
                 self.reactor.arm(self.upstream, now)
+                # The 101 has gone out with what the upstream said first; if it said nothing, now.
+                self.client.sink.settle(self.client.sink.standing, now)
                 self.reactor.arm(self.client, now)
 
     async def _read(self, endpoint: Endpoint) -> None:

@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 RECEIVE_MAX_BYTES: Final = 65_536
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 EMPTY_FRAGMENTS_MAX: Final = 64
-"""Empty data frames in a row; a legal message needs none."""
+"""Empty fragments in a row that a message may be continued with; none is of any use."""
 HEAD_MAX_BYTES: Final = 32_768
 HANDSHAKE_S: Final = 10.0
 STALL_S: Final = 60.0
@@ -89,15 +89,18 @@ class Link:
 
         Raises:
             PeerGone: No head came within ``HANDSHAKE_S`` seconds or ``HEAD_MAX_BYTES`` bytes, or
-                what came is no HTTP; an HTTP error has been sent where that made sense.
+                what came is no HTTP; an HTTP error has been sent where that made sense. Or
+                frames came with it, which RFC 6455 section 4.1 makes a client wait with.
         """
         received_bytes = 0
         with trio.move_on_after(HANDSHAKE_S):
             while received_bytes <= HEAD_MAX_BYTES:
                 received_bytes += await self._receive_once()
-                for event in self._protocol.events_received():
-                    if isinstance(event, Request):
-                        return event
+                match self._protocol.events_received():
+                    case [Request() as request]:
+                        return request
+                    case [_, *_]:
+                        break
         raise PeerGone
 
     async def accept(self, request: Request) -> None:
@@ -193,7 +196,8 @@ class Link:
         """The message that ``piece`` completes, if it completes one."""
         if piece.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return None
-        self._empty_in_a_row = 0 if piece.data else self._empty_in_a_row + 1
+        is_idle = not piece.data and not piece.fin
+        self._empty_in_a_row = self._empty_in_a_row + 1 if is_idle else 0
         if self._empty_in_a_row > EMPTY_FRAGMENTS_MAX:
             self._protocol.fail(CloseCode.POLICY_VIOLATION, "too many empty frames")
             self._frames.clear()

@@ -136,7 +136,19 @@ class Sink:
             return self._send_slots(now)
         return self._pending is None
 
-    # -- relayd's own frames
+    # -- relayd's own bytes
+
+    def preface(self, data: bytes) -> None:
+        """Put ``data``, the 101, before everything else: it goes out with what comes first.
+
+        :meth:`settle` sends it where nothing comes.
+        """
+        assert not self._slotted, "a preface comes first"
+        assert not self.blocked, "a preface comes first"
+        self._notes.append(data)
+        self._notes_bytes += len(data)
+        self._hold.bytes_held += len(data)  # given back with the notes; too few to refuse
+        self._slotted = True
 
     def pong(self, payloads: Sequence[bytes], now: float) -> bool:
         """Answer pings, one each and in order; while none can be sent only the newest waits."""

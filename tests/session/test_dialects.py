@@ -11,7 +11,7 @@ from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.meter import CountingMeter
 from relayd.dialect.passthrough import Bytes
 from relayd.dialect.realtime import MESSAGE_MAX_BYTES, RealtimeConversation
-from relayd.protocol.outcomes import Drop
+from relayd.protocol.outcomes import Drop, Replace
 from relayd.routing.roster import Roster
 from relayd.session.admission import Grant
 from relayd.session.connecting import Wish
@@ -112,14 +112,14 @@ def test_the_101_names_the_upstream_s_choice_in_passthrough_and_relayd_s_own_els
 def test_a_passthrough_session_is_not_read() -> None:
     given = grant(Dialect.PASSTHROUGH, account_name="echo")
 
-    assert isinstance(conversation_of(given, CountingMeter(), Silent()), Bytes)
+    assert isinstance(conversation_of(given, account("echo"), CountingMeter(), Silent()), Bytes)
 
 
 @pytest.mark.parametrize(("intent", "dropped"), [(None, False), ("transcription", True)])
 def test_the_key_s_models_hold_for_transcription_where_the_session_is_for_it(
     intent: str | None, dropped: bool
 ) -> None:
-    talk = conversation_of(grant(intent=intent), CountingMeter(), Silent())
+    talk = conversation_of(grant(intent=intent), account("a"), CountingMeter(), Silent())
     assert isinstance(talk, RealtimeConversation)
     update = (
         b'{"type":"session.update","session":'
@@ -129,6 +129,19 @@ def test_the_key_s_models_hold_for_transcription_where_the_session_is_for_it(
     action = talk.client_reader.message(update, 0.0, text=True)
 
     assert isinstance(action, Drop) is dropped
+
+
+def test_a_session_update_names_the_model_as_the_account_does() -> None:
+    mapped = account("mapped", model_map={"gpt-voice": "gpt-realtime"})
+    talk = conversation_of(grant(model="gpt-voice"), mapped, CountingMeter(), Silent())
+    assert isinstance(talk, RealtimeConversation)
+    update = b'{"type":"session.update","session":{"model":"gpt-voice","speed":1.50}}'
+
+    action = talk.client_reader.message(update, 0.0, text=True)
+
+    assert action == Replace(
+        b'{"type":"session.update","session":{"model":"gpt-realtime","speed":1.50}}'
+    )
 
 
 @pytest.mark.parametrize(

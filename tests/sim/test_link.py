@@ -17,6 +17,11 @@ from relayd.sim.link import Link, PeerGone, frame
 from relayd.sim.passthrough import PassthroughUpstream
 from tests.sim.peer import connected, served
 
+HEAD = (
+    b"GET / HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
 
 def masked(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
     return Frame(opcode, data, fin).serialize(mask=True)
@@ -93,6 +98,19 @@ async def test_a_head_without_end_is_not_read_for_ever() -> None:
         assert b"101" not in await peer.stream.receive_some()
 
 
+async def test_a_peer_that_speaks_before_the_101_is_not_upgraded() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(PassthroughUpstream().serve_stream, far)
+        await near.send_all(HEAD + masked(Opcode.PING, b"early"))
+
+        received = b""
+        while chunk := await near.receive_some():
+            received += chunk
+
+    assert b"101" not in received
+
+
 async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
     near, far = trio.testing.lockstep_stream_pair()
     link = Link(far, choose_subprotocol=lambda _: None)
@@ -107,10 +125,7 @@ async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: MockClock) 
 
 
 async def _upgrade_only(stream: trio.abc.Stream) -> None:
-    await stream.send_all(
-        b"GET / HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    await stream.send_all(HEAD)
     await stream.receive_some()
 
 

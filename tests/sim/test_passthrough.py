@@ -18,6 +18,13 @@ async def test_binary_comes_back_byte_for_byte(message: bytes) -> None:
         assert await peer.message() == message
 
 
+async def test_any_number_of_empty_messages_comes_back() -> None:
+    async with connected(PassthroughUpstream(), "/") as peer:
+        for _ in range(200):
+            await peer.send(b"")
+            assert await peer.message() == b""
+
+
 async def test_text_comes_back_as_text() -> None:
     async with connected(PassthroughUpstream(), "/") as peer:
         await peer.send("gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n")

@@ -641,3 +641,20 @@ def test_discarding_at_any_time_gives_every_byte_back(
 
     assert play.hold.bytes_held == 0
     assert not play.sink.blocked
+
+
+def test_a_preface_goes_out_before_what_comes_first_and_by_settling_where_nothing_comes() -> None:
+    for then_writes in (True, False):
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+            hold = HoldBudget(1000)
+            sink = Sink(near, masked=False, hold=hold, now=0.0)
+            sink.preface(b"101")
+
+            if then_writes:
+                assert sink.write([memoryview(b"frame")], Standing.BOUNDARY, 0.0)
+            assert sink.settle(Standing.BOUNDARY, 0.0)
+
+            assert far.recv(100) == (b"101frame" if then_writes else b"101")
+            assert hold.bytes_held == 0

@@ -129,7 +129,7 @@ class Conversation:
                 self._respond(event.response or ResponseWish())
                 return []
             case ResponseCancel():
-                found = self._responses.cancel(event.response_id)
+                found = self._responses.find(event.response_id)
                 return self._stop(found, "client_cancelled")
 
     def _handle_audio(

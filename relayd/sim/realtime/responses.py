@@ -95,8 +95,8 @@ class Responses:
             self._running[response_id] = response
         return event, response
 
-    def cancel(self, response_id: str | None) -> Response:
-        """The response to be stopped: the one called so, or the active one.
+    def find(self, response_id: str | None) -> Response:
+        """The running response to be cancelled: the one called so, or the active one.
 
         Raises:
             Rejected: There is none.
