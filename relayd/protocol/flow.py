@@ -197,7 +197,7 @@ class Flow:
             self._set_out(view, pos, stop)
             self._control(opcode, self._unmasked(buffer, start, stop), now)
             return stop
-        if self._refuses(length):
+        if self._refuses(length, fin=fin):
             return pos
         if length <= WHOLE_MAX_BYTES and stop > size:
             return pos
@@ -213,16 +213,16 @@ class Flow:
             self._finish()
         return stop
 
-    def _refuses(self, length: int) -> bool:
+    def _refuses(self, length: int, *, fin: bool) -> bool:
         """Whether a data frame of ``length`` bytes is one too many, or makes its message too big.
 
         Asked again for an unfinished frame, so it changes nothing but for an empty frame, which
-        is never unfinished.
+        is never unfinished. An empty frame that is a whole message is no fragment.
         """
         carried = self._length if self._opcode else 0
         if carried + length > self.message_max_bytes:
             self._fail(Reason.TOO_BIG, f"a message of more than {self.message_max_bytes} bytes")
-        elif length == 0:
+        elif length == 0 and not (fin and not self._opcode):
             flooded = self._floods.empty(self.bytes + self._aside + self._length)
             if flooded:
                 self._fail(Reason.CONTROL_FLOOD, flooded)

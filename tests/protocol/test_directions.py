@@ -246,10 +246,10 @@ def test_more_refused_messages_at_once_than_are_answered_end_the_session() -> No
     assert len(relayed.answers) == ANSWERS_MAX
 
 
-def test_dropped_messages_part_the_empty_ones_between_them() -> None:
+def test_dropped_messages_part_the_empty_fragments_between_them() -> None:
     flow = client_flow(Reader([Drop()] * 200))
 
-    assert drive(flow, (whole(b"") + whole(b"x")) * 80).events == []
+    assert drive(flow, (fragments(TEXT, [b"", b""], MASK) + whole(b"x")) * 80).events == []
 
 
 @pytest.mark.parametrize("form", [whole, large])

@@ -152,14 +152,23 @@ def test_too_big_counts_fragments_together(client: bool) -> None:
 
 @pytest.mark.parametrize("client", [False, True])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_sixty_four_empty_frames_in_a_row_pass(client: bool, opcode: int) -> None:
+def test_sixty_four_empty_fragments_in_a_row_pass(client: bool, opcode: int) -> None:
     mask = MASK if client else None
-    wire = frame(opcode, b"", mask) * 64
-    spaced = (frame(opcode, b"", mask) * 60 + frame(opcode, b"x", mask)) * 5
+    most = fragments(opcode, [b""] * 64, mask)
+    spaced = fragments(opcode, ([b""] * 60 + [b"x"]) * 5, mask)
 
-    assert drive(sided(client), wire + frame(opcode, b"x", mask) + wire).events == []
+    assert drive(sided(client), most + frame(opcode, b"x", mask) + most).events == []
     assert drive(sided(client), spaced).wire == spaced
-    assert reason_of(drive(sided(client), wire + frame(opcode, b"", mask))) is Reason.CONTROL_FLOOD
+    assert reason_of(drive(sided(client), fragments(opcode, [b""] * 65, mask))) is (
+        Reason.CONTROL_FLOOD
+    )
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_any_number_of_empty_messages_pass(client: bool) -> None:
+    wire = frame(TEXT, b"", MASK if client else None) * 1000
+
+    assert drive(sided(client), wire).wire == wire
 
 
 def test_empty_fragments_are_counted_with_control_frames_between() -> None:
