@@ -89,9 +89,8 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a session task's one boundary: a bug here ends one session
             self._crashed(error)
         finally:
-            self.verdict.end(
-                Reason.DRAIN
-            )  # only where nothing else ended it: cancelled from outside
+            # Only where nothing else has ended it: it was cancelled from outside.
+            self.verdict.end(Reason.DRAIN)
             await self._end()
 
     def leave(self, reason: Reason, *, at: float, refuse: Refuse) -> None:
