@@ -1,9 +1,8 @@
 """The byte path's pass: one inner epoll holds every relayed socket, one task serves all of them.
 
-Trio's ``wait_readable`` re-arms and reschedules a task per message, which costs more than the
-message does. Here a single task waits until the inner epoll has something, then serves all that
-is ready in one go: receive into one shared buffer, walk, send to the other side. The sessions'
-own tasks stay parked and are woken only with an event (``relayd.protocol.outcomes``).
+A single task waits until the inner epoll has something, then serves all that is ready in one go:
+receive into one shared buffer, walk, send to the other side. The sessions' own tasks stay parked
+and are woken only with an event (``relayd.protocol.outcomes``).
 
 The pass opens and closes no descriptor, awaits nothing, and logs nothing: it runs in no session's
 context. An exception while serving one endpoint is that session's :class:`Crash`.
@@ -22,8 +21,9 @@ from relayd.core.endings import Reason
 from relayd.protocol.directions import ClientFlow
 from relayd.protocol.flow import WHOLE_MAX_BYTES, Flow
 from relayd.protocol.frames import HEAD_MAX_BYTES
-from relayd.protocol.outcomes import Action, Crash, Notice, Violation, Waiting
+from relayd.protocol.outcomes import Action, Crash, Event, Notice, Violation, Waiting
 from relayd.transport.endpoint import Endpoint
+from relayd.transport.pace import Pace
 from relayd.transport.records import More, below_tls, receive_records
 from relayd.transport.table import Table
 
@@ -31,10 +31,6 @@ RECEIVE_MAX_BYTES: Final = 65536
 """What one descriptor may have of one pass."""
 
 BUFFER_BYTES: Final = WHOLE_MAX_BYTES + HEAD_MAX_BYTES + RECEIVE_MAX_BYTES
-
-EVENTS_MAX: Final = 256
-PASS_MAX_S: Final = 0.002
-"""After so many events, or so long, the other tasks run."""
 
 _OUT: Final = select.EPOLLOUT
 _ERR: Final = select.EPOLLERR
@@ -55,6 +51,7 @@ class Reactor:
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._passing = False
+        self._pace = Pace()
         self.passes = 0
         self.crashes = 0
 
@@ -85,10 +82,12 @@ class Reactor:
             OSError: The kernel watches as many descriptors as it may; nothing has changed.
         """
         self._table.adopt(endpoint)
+        self._pace.came_or_went()
 
     def release(self, endpoint: Endpoint) -> None:
         """Forget ``endpoint``; its owner closes it afterwards. Calling again is fine."""
         self._table.release(endpoint)
+        self._pace.came_or_went()
 
     def arm(self, endpoint: Endpoint, now: float) -> None:
         """Let the pass receive; what waits in the tail is served at once, by hand."""
@@ -144,12 +143,12 @@ class Reactor:
             self._passing = False
 
     def _pass(self) -> bool:
-        started = trio.current_time()
-        now = started
+        now = trio.current_time()
+        self._pace.begin(now)
         endpoints = self._table.endpoints
-        served = 0
-        while True:
-            events = self._table.ready()
+        wait_s: float | None = 0.0
+        while wait_s is not None:
+            events = self._table.ready(wait_s)
             if not events:
                 return False
             self.passes += 1
@@ -160,10 +159,9 @@ class Reactor:
                         self._serve(endpoint, mask, now)
                     except Exception as error:  # noqa: BLE001 - the pass's one boundary: no socket ends another's session
                         self._crash(endpoint, error)
-            served += len(events)
             now = trio.current_time()
-            if served >= EVENTS_MAX or now - started > PASS_MAX_S:
-                return True
+            wait_s = self._pace.next_wait_s(len(events), now)
+        return True
 
     def _serve(self, endpoint: Endpoint, mask: int, now: float) -> None:
         if mask & _OUT:
@@ -186,7 +184,7 @@ class Reactor:
         if not mask & _ERR and endpoint.sock.family == socket.AF_UNIX:
             return  # a unix socket hangs up as soon as its peer has closed, unread bytes or not
         endpoint.ended = True
-        endpoint.wake(endpoint.end_of_stream("the connection broke"))
+        self._wake(endpoint, endpoint.end_of_stream("the connection broke"))
 
     def _receive(self, endpoint: Endpoint, now: float) -> None:
         """One receive of this descriptor, walked and sent on."""
@@ -249,7 +247,7 @@ class Reactor:
         endpoint.discarded += count
         if early:
             self.disarm(endpoint)
-            endpoint.wake(Violation(Reason.PROTOCOL_ERROR_CLIENT, "bytes before the 101"))
+            self._wake(endpoint, Violation(Reason.PROTOCOL_ERROR_CLIENT, "bytes before the 101"))
 
     # -- where bytes go
 
@@ -297,7 +295,7 @@ class Reactor:
             # It is due behind what was sent on, unless relayd may not keep that any longer.
             source.deferred = not flowing and not peer.sink.over_budget
             if not source.deferred:
-                source.wake(event)
+                self._wake(source, event)
         return False
 
     def _answer(self, source: Endpoint, flow: Flow, now: float) -> None:
@@ -326,13 +324,16 @@ class Reactor:
             self.arm(source, now)
         elif source.deferred:
             source.deferred = False
-            source.wake(event)
+            self._wake(source, event)
 
     def _end(self, endpoint: Endpoint, now: float, error: str | None) -> None:
-        endpoint.ended = True
-        endpoint.last_received = now
+        endpoint.ended, endpoint.last_received = True, now
         self.disarm(endpoint)
-        endpoint.wake(endpoint.end_of_stream(error))
+        self._wake(endpoint, endpoint.end_of_stream(error))
+
+    def _wake(self, endpoint: Endpoint, event: Event) -> None:
+        self._pace.woke()
+        endpoint.wake(event)
 
     def _crash(self, endpoint: Endpoint, error: Exception) -> None:
         self.crashes += 1
@@ -340,7 +341,7 @@ class Reactor:
         if endpoint.flow is not None:
             endpoint.flow.event = crash  # bytes may be missing: nothing may start it again
         self.disarm(endpoint)
-        endpoint.wake(crash)
+        self._wake(endpoint, crash)
 
 
 def _overload(flow: Flow) -> None:

@@ -80,9 +80,13 @@ class Table:
             endpoint.interest = wants
             self._epoll.modify(endpoint.fd, wants)
 
-    def ready(self) -> list[tuple[int, int]]:
-        """The descriptors to serve now, each once, with what they are ready for."""
-        events = self._epoll.poll(0, BATCH_MAX)
+    def ready(self, wait_s: float = 0.0) -> list[tuple[int, int]]:
+        """The descriptors to serve now, each once, with what they are ready for.
+
+        Args:
+            wait_s: How long to wait for the first; the whole process waits.
+        """
+        events = self._epoll.poll(0 if self._again else wait_s, BATCH_MAX)
         if not self._again:
             return events
         ready = dict(events)

@@ -32,9 +32,11 @@ from relayd.protocol.outcomes import (
     Waiting,
     Watch,
 )
+from relayd.transport import pace as pace_module
 from relayd.transport import reactor as reactor_module
 from relayd.transport.endpoint import Endpoint
-from relayd.transport.reactor import EVENTS_MAX, RECEIVE_MAX_BYTES, Reactor
+from relayd.transport.pace import EVENTS_MAX
+from relayd.transport.reactor import RECEIVE_MAX_BYTES, Reactor
 from relayd.transport.records import More, receive_records
 from relayd.transport.table import BATCH_MAX
 
@@ -963,7 +965,7 @@ async def test_a_descriptor_is_received_from_once_a_batch(build: Build) -> None:
 async def test_a_pass_is_bounded_and_the_other_tasks_run_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reactor_module, "PASS_MAX_S", 3600.0)
+    monkeypatch.setattr(pace_module, "PASS_MAX_S", 3600.0)
     reactor, hold = Reactor(), HoldBudget(BUDGET)
     ours, theirs = socket.socketpair()
     count = 0
@@ -986,7 +988,7 @@ async def test_a_pass_is_bounded_and_the_other_tasks_run_between(
 
     assert reactor.serve_ready()
     assert EVENTS_MAX <= count <= EVENTS_MAX + BATCH_MAX
-    monkeypatch.setattr(reactor_module, "PASS_MAX_S", 0.0)
+    monkeypatch.setattr(pace_module, "PASS_MAX_S", 0.0)
     assert reactor.serve_ready()
     assert count <= EVENTS_MAX + 2 * BATCH_MAX
 
