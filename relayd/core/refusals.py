@@ -46,6 +46,7 @@ class RefusalCode(enum.StrEnum):
     ACCOUNT_BUSY = "account_busy"
     OVERLOAD = "overload"
     DRAINING = "draining"
+    TLS_FAILED = "tls_failed"
     CLIENT_GONE = "client_gone"
     INTERNAL_ERROR = "internal_error"
 
@@ -81,6 +82,7 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.ACCOUNT_BUSY: 503,
     RefusalCode.OVERLOAD: 503,
     RefusalCode.DRAINING: 503,
+    RefusalCode.TLS_FAILED: 0,
     RefusalCode.CLIENT_GONE: 0,
     RefusalCode.INTERNAL_ERROR: 500,
 }

@@ -108,7 +108,6 @@ KINDS_BY_TYPE: Final[dict[str, FailureKind]] = {
 KINDS_BY_STATUS: Final[dict[int, FailureKind]] = {
     401: _FATAL,
     402: _FATAL,
-    403: _FATAL,
     408: FailureKind.UNREACHABLE,
     429: _LIMITED,
 }

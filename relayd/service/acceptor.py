@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import socket
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import attrs
@@ -32,7 +31,7 @@ LOOK_EVERY_S: Final = 0.05
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-Handler = Callable[[socket.socket, str], Awaitable[None]]
+Handler = Callable[[socket.socket, str, int], Awaitable[None]]
 
 
 class Reserve:
@@ -67,7 +66,8 @@ class Acceptor:
     Attributes:
         listener: Non-blocking and listening; the caller closes it.
         where: Its address, for the log.
-        handler: Gets the connection, which it owns, and the peer's address without its port.
+        handler: Gets the connection, which it owns, the peer's address without its port, and a
+            number that grows with each connection: their tasks start in no order.
         nursery: Where handlers run. They catch what their peers do; see the handler.
     """
 
@@ -77,6 +77,7 @@ class Acceptor:
     nursery: trio.Nursery
     reserve: Reserve
     _paused_at: float | None = None
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     async def run(self) -> None:
         """Accept until cancelled. Nothing that a peer or the kernel does ends it."""
@@ -93,7 +94,7 @@ class Acceptor:
                     break  # otherwise the peer left before it was accepted
                 self._resume()
                 sock.setblocking(False)
-                self.nursery.start_soon(self.handler, sock, _host(address))
+                self.nursery.start_soon(self.handler, sock, _host(address), next(self._numbers))
             await trio.lowlevel.checkpoint()
 
     async def _shed(self, error: OSError) -> None:
@@ -121,6 +122,7 @@ class Acceptor:
 
 @attrs.frozen
 class _Head:
+    number: int
     scope: trio.CancelScope
     slow_at: float
 
@@ -137,17 +139,33 @@ class SlowHeads:
 
     def __init__(self, per_address_max: int) -> None:
         self._max = per_address_max
-        self._heads: dict[str, OrderedDict[int, _Head]] = {}
+        self._heads: dict[str, dict[int, _Head]] = {}
         self._crowded: set[str] = set()
         self._crowd = trio.Event()
 
     def __len__(self) -> int:
         return sum(map(len, self._heads.values()))
 
-    def add(self, address: str, token: int, scope: trio.CancelScope, *, slow_at: float) -> None:
-        """One more begins; ``scope`` is cancelled when it has to go. Later ones are slow later."""
-        heads = self._heads.setdefault(address, OrderedDict())
-        heads[token] = _Head(scope, slow_at)
+    def add(
+        self,
+        address: str,
+        token: int,
+        scope: trio.CancelScope,
+        *,
+        slow_at: float,
+        number: int = 0,
+    ) -> None:
+        """One more begins; ``scope`` is cancelled when it has to go.
+
+        Args:
+            address: Whose it is.
+            token: Names it for :meth:`remove`.
+            scope: What it runs in.
+            slow_at: From when on it counts as slow.
+            number: Lower is older.
+        """
+        heads = self._heads.setdefault(address, {})
+        heads[token] = _Head(number, scope, slow_at)
         if len(heads) > self._max:
             self._crowded.add(address)
             self._crowd.set()
@@ -180,13 +198,14 @@ class SlowHeads:
 
     def _thin_out(self, address: str, now: float) -> float:
         """End as many of ``address`` as are too many; when that has to be looked at again."""
-        heads = self._heads.get(address, OrderedDict())
-        while len(heads) > self._max:
-            newest_slow = next(islice(heads.values(), self._max, None))
-            if newest_slow.slow_at > now:
-                return newest_slow.slow_at
-            _, oldest = heads.popitem(last=False)
-            oldest.scope.cancel(reason=RefusalCode.HEAD_TIMEOUT.value)
+        heads = self._heads.get(address, {})
+        oldest_first = sorted(heads, key=lambda token: heads[token].number)
+        slow = [token for token in oldest_first if heads[token].slow_at <= now]
+        for token in slow[: max(0, len(slow) - self._max)]:
+            heads.pop(token).scope.cancel(reason=RefusalCode.HEAD_TIMEOUT.value)
+        left = [token for token in oldest_first if token in heads]
+        if len(left) > self._max:
+            return heads[left[self._max]].slow_at
         self._crowded.discard(address)
         return math.inf
 

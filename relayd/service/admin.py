@@ -55,7 +55,7 @@ class Admin:
     token: Secret | None
     readiness: Callable[[], Readiness]
 
-    async def serve(self, sock: socket.socket, address: str) -> None:
+    async def serve(self, sock: socket.socket, address: str, number: int = 0) -> None:
         """Serve one accepted connection. Owns ``sock``; raises nothing for a peer."""
         with sock, trio.move_on_after(REQUEST_S):
             try:

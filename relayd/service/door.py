@@ -47,7 +47,7 @@ from relayd.session.routes import find_route
 from relayd.session.session import Session
 from relayd.transport import raw, tls
 from relayd.transport.endpoint import Endpoint
-from relayd.transport.errors import DialError
+from relayd.transport.errors import DialError, DialErrorKind, TlsError
 from relayd.transport.reactor import Reactor
 
 log = get_logger()
@@ -87,9 +87,10 @@ class Door:
     draining: bool = attrs.field(default=False, init=False)
     crashes: int = attrs.field(default=0, init=False)
 
-    async def serve(self, sock: socket.socket, address: str) -> None:
+    async def serve(self, sock: socket.socket, address: str, number: int = 0) -> None:
         """Serve one accepted connection to its end. Owns ``sock``; raises nothing for a peer."""
-        visit = Visit(sock, address, trio.current_time(), f"sess_{os.urandom(12).hex()}")
+        session_id = f"sess_{os.urandom(12).hex()}"
+        visit = Visit(sock, address, number, trio.current_time(), session_id)
         try:
             # What led to the session is forgotten when it begins: it may last an hour.
             session = await self._open(visit)
@@ -157,7 +158,9 @@ class Door:
         try:
             with trio.CancelScope(deadline=deadline) as scope:
                 slow_at = visit.accepted_at + SLOW_AFTER_S
-                self.slow_heads.add(visit.address, token, scope, slow_at=slow_at)
+                self.slow_heads.add(
+                    visit.address, token, scope, slow_at=slow_at, number=visit.number
+                )
                 return await self._receive_head(visit, reader, deadline)
         finally:
             self.slow_heads.remove(visit.address, token)
@@ -169,7 +172,7 @@ class Door:
     async def _receive_head(self, visit: Visit, reader: HeadReader, deadline: float) -> Head:
         try:
             if self.tls is not None and not isinstance(visit.sock, ssl.SSLSocket):
-                visit.sock = await tls.start_server(visit.sock, self.tls, deadline=deadline)
+                visit.sock = await self._secured(visit.sock, self.tls, deadline)
             while True:
                 data = await raw.receive(visit.sock, _RECEIVE_BYTES)
                 if not data:
@@ -182,6 +185,16 @@ class Door:
             raise Refused(error.refusal) from None
         except DialError:
             raise Refused(_GONE) from None
+
+    async def _secured(
+        self, sock: socket.socket, context: ssl.SSLContext, deadline: float
+    ) -> ssl.SSLSocket:
+        try:
+            return await tls.start_server(sock, context, deadline=deadline)
+        except TlsError as error:
+            gone = error.kind is DialErrorKind.CONNECTION_LOST
+            code = RefusalCode.CLIENT_GONE if gone else RefusalCode.TLS_FAILED
+            raise Refused(Refusal(code, f"TLS with the client: {error.message}.")) from None
 
     # -- admission
 

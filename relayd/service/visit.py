@@ -42,6 +42,7 @@ class Visit:
 
     sock: socket.socket
     address: str
+    number: int
     accepted_at: float
     session_id: str
     dialect: str | None = None

@@ -32,8 +32,10 @@ def log_changes(changes: Iterable[Change], *, cause: str = "probe") -> None:
             case AccountEnabled(account):
                 log.info(LogEvent.ACCOUNT_ENABLED, account=account, cause=cause)
             case AccountCooled(account, code, seconds):
-                log.warning(LogEvent.ACCOUNT_COOLED, account=account, reason=code, until_s=seconds)
+                log.warning(
+                    LogEvent.ACCOUNT_COOLED, account=account, reason=code, until_s=round(seconds, 1)
+                )
             case BreakerOpened(account, _, seconds):
-                log.warning(LogEvent.BREAKER_OPENED, account=account, until_s=seconds)
+                log.warning(LogEvent.BREAKER_OPENED, account=account, until_s=round(seconds, 1))
             case BreakerClosed(account):
                 log.info(LogEvent.BREAKER_CLOSED, account=account)

@@ -195,6 +195,9 @@ def _admit_realtime(request: UpgradeRequest, base: Grant) -> Grant | Refusal:
         allowed = ", ".join(base.key.models[:MODELS_TOLD_MAX])
         message = f"This key may not use the requested model. It may use: {allowed}."
         return Refusal(RefusalCode.MODEL_NOT_ALLOWED, message, "model")
+    if subject.call_id is not None and "*" not in base.key.models:
+        message = 'A call may use any model, so call_id needs a key with models = ["*"].'
+        return Refusal(RefusalCode.MODEL_NOT_ALLOWED, message, "call_id")
     headers = _forwarded(request.head)
     if isinstance(headers, Refusal):
         return headers

@@ -18,6 +18,7 @@ import trio
 from relayd.config.schema import LimitSettings, Timeouts
 from relayd.core.endings import Reason
 from relayd.dialect.base import Conversation
+from relayd.dialect.meter import Refuse
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -27,6 +28,12 @@ LAST_RESPONSE_S: Final = 30.0
 
 PROGRESS_LOOKS: Final = 4
 """How often progress is looked for: of a turn within ``idle_s``, of a slow peer in ``stall_s``."""
+
+_TOO_OLD: Final = Refuse(
+    "server_error",
+    Reason.SESSION_MAX_AGE.value,
+    "The session has reached its maximum duration; reconnect to ask for another response.",
+)
 
 _PING: Final = b"relayd"
 
@@ -143,6 +150,7 @@ class Clock:
             if not self.conversation.busy:
                 self.verdict.end(Reason.SESSION_MAX_AGE)
             self.conversation.tell_idle = True
+            self.conversation.closed_to_turns = _TOO_OLD
             self.leave(Reason.SESSION_MAX_AGE, now + LAST_RESPONSE_S)
         return self._leave_at if now >= ends_at else min(ends_at, self._leave_at)
 

@@ -107,6 +107,8 @@ def _words_for(endpoint: Endpoint, verdict: Verdict) -> tuple[int | None, str] |
     if code is None:
         return None
     text = verdict.message or CLOSE_TEXTS.get(verdict.reason or Reason.KILLED, "")
+    if verdict.message and endpoint.side is Side.CLIENT and verdict.sender is Side.UPSTREAM:
+        text = f"the upstream erred: {text}"
     return code, close_reason(text)
 
 

@@ -73,6 +73,8 @@ class Wish:
         headers: The client's headers that travel on.
         subprotocols: Offered on to the upstream.
         hears_first: Whether the account is judged by its first message.
+        path_is_clients: Whether the client chose the path, so that a status says nothing of the
+            account: no client may close one to others.
     """
 
     demand: Demand
@@ -80,6 +82,7 @@ class Wish:
     headers: tuple[tuple[str, str], ...] = ()
     subprotocols: tuple[str, ...] = ()
     hears_first: bool
+    path_is_clients: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -267,9 +270,12 @@ async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[s
         raise AttemptFailed(unreachable("malformed_response", str(error))) from None
     if isinstance(answer, UpstreamAccepted):
         return answer.subprotocol, reader.leftover
-    raise AttemptFailed(
-        from_status(answer.status, retry_after_s=answer.retry_after_s, body=answer.body_excerpt)
+    failure = from_status(
+        answer.status, retry_after_s=answer.retry_after_s, body=answer.body_excerpt
     )
+    if wish.path_is_clients:
+        failure = attrs.evolve(failure, kind=FailureKind.REFUSED)
+    raise AttemptFailed(failure)
 
 
 async def _hear(sock: socket.socket, first: FirstMessage, data: bytes) -> None:

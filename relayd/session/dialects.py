@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from relayd.config.providers import Dialect
+from relayd.config.providers import Dialect, Provider
 from relayd.config.snapshot import Account
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect import passthrough, realtime
@@ -22,11 +22,11 @@ def wish_of(grant: Grant, roster: Roster) -> Wish | Refusal:
     """Which upstream ``grant`` asks for; a refusal where no rule can say."""
     match grant.dialect:
         case Dialect.REALTIME:
-            if grant.call_id is not None and len(roster.serving(realtime.NAME, None)) != 1:
-                message = "call_id names a call, but not which of several accounts made it."
-                return Refusal(RefusalCode.INVALID_PARAMETER, message, "call_id")
+            account = _account_of_call(roster) if grant.call_id is not None else None
+            if isinstance(account, Refusal):
+                return account
             return Wish(
-                demand=Demand(realtime.NAME, model=grant.model),
+                demand=Demand(realtime.NAME, model=grant.model, account=account),
                 target=lambda account: _realtime_target(grant, account),
                 headers=grant.forward_headers,
                 hears_first=True,
@@ -39,9 +39,20 @@ def wish_of(grant: Grant, roster: Roster) -> Wish | Refusal:
                 ),
                 subprotocols=grant.subprotocols,
                 hears_first=False,
+                path_is_clients=True,
             )
         case _:
             assert_never(grant.dialect)
+
+
+def _account_of_call(roster: Roster) -> str | Refusal:
+    """Who made a call: the only OpenAI account, or the only one there is at all."""
+    serving = [standing.account for standing in roster.serving(realtime.NAME, None)]
+    own = [account for account in serving if account.provider is Provider.OPENAI] or serving
+    if len(own) == 1:
+        return own[0].name
+    message = "call_id names a call, but not which of several accounts made it."
+    return Refusal(RefusalCode.INVALID_PARAMETER, message, "call_id")
 
 
 def answer_subprotocol(grant: Grant, chosen: str | None) -> str | None:

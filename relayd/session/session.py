@@ -28,7 +28,7 @@ from relayd.protocol.outcomes import (
     Waiting,
 )
 from relayd.session.clock import Clock
-from relayd.session.closing import close_both
+from relayd.session.closing import CLOSE_TEXTS, close_both
 from relayd.session.reporter import Reporter
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
@@ -197,5 +197,5 @@ class Session:
         if reason is None or not ending.error_event:
             return b""
         kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
-        message = self.verdict.message or f"The session ended: {reason.value}."
+        message = self.verdict.message or CLOSE_TEXTS.get(reason, reason.value)
         return self.conversation.error_event(kind, reason.value, message)

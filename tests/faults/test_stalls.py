@@ -170,7 +170,7 @@ async def test_what_is_no_tls_is_dropped(
         await client.end()
         line = await relay.log.refused()
 
-    assert (line["status"], line["reason"]) == (0, "client_gone")
+    assert (line["status"], line["reason"]) == (0, "tls_failed")
 
 
 async def pour(far: Wire) -> None:

@@ -85,7 +85,7 @@ def test_an_organization_that_the_client_named_cannot_disable_an_account(code: s
         (400, REFUSED),
         (401, FATAL),
         (402, FATAL),
-        (403, FATAL),
+        (403, REFUSED),
         (404, REFUSED),
         (408, UNREACHABLE),
         (426, REFUSED),

@@ -35,7 +35,7 @@ class Stage:
         host, port = self.listener.getsockname()
         return f"{host}:{port}"
 
-    async def handle(self, sock: socket.socket, address: str) -> None:
+    async def handle(self, sock: socket.socket, address: str, number: int) -> None:
         self.accepted.append((sock, address))
         self._more.set()
         self._more = trio.Event()
@@ -108,7 +108,7 @@ async def test_the_peer_of_a_unix_socket_has_no_address(tmp_path: os.PathLike[st
         reserve = Reserve()
         async with trio.open_nursery() as nursery:
 
-            async def handle(sock: socket.socket, address: str) -> None:
+            async def handle(sock: socket.socket, address: str, number: int) -> None:
                 addresses.append(address)
                 sock.close()
                 nursery.cancel_scope.cancel()
@@ -209,6 +209,18 @@ async def test_over_the_limit_the_oldest_goes_as_soon_as_too_many_are_slow(
     await trio.sleep(2.5)
     assert heads.gone == [0, 1, 2]
     assert len(heads.slow) == 2
+
+
+async def test_the_oldest_is_the_one_accepted_first_in_whatever_order_tasks_start(
+    autojump_clock: MockClock, heads: Heads
+) -> None:
+    for number in (2, 0, 1):
+        scope = heads.scopes[number] = trio.CancelScope()
+        heads.slow.add(HERE, number, scope, slow_at=1.0, number=number)
+
+    await trio.sleep(5)
+
+    assert heads.gone == [0]
 
 
 async def test_heads_that_are_complete_in_time_do_not_count(

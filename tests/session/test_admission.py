@@ -192,6 +192,10 @@ def test_another_model_is_refused_and_the_patterns_are_told(query: str) -> None:
     assert "gpt-realtime-mini*, voice" in refusal.message
 
 
+def test_a_call_needs_a_key_for_every_model() -> None:
+    assert refused("/v1/realtime?call_id=rtc_1", NARROW).code is RefusalCode.MODEL_NOT_ALLOWED
+
+
 def test_of_the_clients_headers_three_go_on() -> None:
     grant = granted(
         REALTIME,

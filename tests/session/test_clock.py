@@ -337,6 +337,7 @@ async def test_a_running_response_gets_a_last_moment_beyond_the_maximum_age(
     assert stage.verdict.reason is Reason.SESSION_MAX_AGE
     assert lasted == LIMITS.session_max_s + LAST_RESPONSE_S
     assert stage.talk.tell_idle, "the response's end is to be told, so that the session ends then"
+    assert stage.talk.closed_to_turns is not None, "no further response may begin"
 
 
 async def test_leaving_ends_at_its_moment_and_the_soonest_moment_counts(

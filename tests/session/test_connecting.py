@@ -502,6 +502,21 @@ async def test_a_fatal_answer_disables_the_account(stage: Stage, log_lines: LogL
     assert len(stage.requests("first")) == 1, "a disabled account is not dialled"
 
 
+@pytest.mark.parametrize("status", ["401 No", "403 No", "429 Slow", "500 Oh"])
+async def test_a_status_on_a_path_of_the_client_s_says_nothing_of_the_account(
+    stage: Stage, log_lines: LogLines, status: str
+) -> None:
+    await stage.account("first", declines(status))
+    wish = attrs.evolve(REALTIME, path_is_clients=True)
+
+    for _ in range(8):
+        refusal = await stage.refusal(wish)
+        assert refusal.code is RefusalCode.UPSTREAM_REFUSED
+
+    assert len(stage.requests("first")) == 8
+    assert {line["event"] for line in log_lines.all} == {LogEvent.UPSTREAM_FAILED}
+
+
 async def test_a_rate_limit_cools_the_account_for_as_long_as_it_asks(
     stage: Stage, log_lines: LogLines
 ) -> None:

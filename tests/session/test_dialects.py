@@ -68,6 +68,12 @@ def test_a_call_goes_to_the_only_account_there_is() -> None:
     assert wish.target(account("only")) == "/v1/realtime?call_id=rtc_1"
 
 
+def test_a_call_goes_to_the_only_openai_account_among_others() -> None:
+    wish = wished(grant(call_id="rtc_1"), account("other"), account("own", provider="openai"))
+
+    assert wish.demand.account == "own"
+
+
 @pytest.mark.parametrize("names", [(), ("one", "two")])
 def test_a_call_whose_account_nobody_knows_is_refused(names: tuple[str, ...]) -> None:
     refusal = wish_of(grant(call_id="rtc_1"), Roster.of(map(account, names)))
