@@ -120,7 +120,10 @@ class LimitSettings:
     )
     message_max_bytes: int = attrs.field(
         default=67_108_864,
-        metadata=_bytes("A WebSocket message, of clients and of upstreams. Over it: 1009."),
+        metadata=_bytes(
+            "A WebSocket message, of clients and of upstreams; in the realtime dialect at most 32"
+            " MiB. Over it: 1009 to its sender."
+        ),
     )
     sessions_max: int = attrs.field(
         default=0,

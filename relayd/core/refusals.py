@@ -24,7 +24,6 @@ class RefusalCode(enum.StrEnum):
     MISSING_API_KEY = "missing_api_key"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     MODEL_NOT_ALLOWED = "model_not_allowed"
-    MODEL_NOT_FOUND = "model_not_found"
     MODEL_NOT_PRICED = "model_not_priced"
     DIALECT_NOT_ALLOWED = "dialect_not_allowed"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
@@ -60,7 +59,6 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.MISSING_API_KEY: 401,
     RefusalCode.ORIGIN_NOT_ALLOWED: 403,
     RefusalCode.MODEL_NOT_ALLOWED: 403,
-    RefusalCode.MODEL_NOT_FOUND: 404,
     RefusalCode.MODEL_NOT_PRICED: 403,
     RefusalCode.DIALECT_NOT_ALLOWED: 403,
     RefusalCode.ADDRESS_NOT_ALLOWED: 403,
@@ -94,6 +92,18 @@ ERROR_TYPES: Final[dict[int, str]] = {
     429: "rate_limit_error",
 }
 """``error.type`` by status, where it is not told by the hundreds."""
+
+
+RESERVED: Final = frozenset(
+    {
+        RefusalCode.MODEL_NOT_PRICED,
+        RefusalCode.KEY_EXPIRED,
+        RefusalCode.RATE_LIMIT_EXCEEDED,
+        RefusalCode.SESSION_LIMIT_REACHED,
+        RefusalCode.INSUFFICIENT_QUOTA,
+    }
+)
+"""Words for limits that this version does not have; nothing is refused with them yet."""
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from relayd.core import endings, refusals
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
 from relayd.core.refusals import STATUS
 from relayd.observe.events import EVENTS, FIELDS
@@ -33,12 +34,14 @@ code in brackets is what the same reason means when the upstream sent the offend
 on*: the other side's own code and redacted reason travel. *abort*: the TCP connection is reset,
 since the peer takes no byte; the same happens, whatever the row says, to a side that is inside a
 frame too large to be held, since no Close can be sent there. *event*: an error event of the
-dialect goes before the Close. A dash: nobody is there to be told.
+dialect goes before the Close. A dash: nobody is there to be told. *reserved*: the word is settled,
+and nothing in this version ends a session with it.
 """
 
 _REFUSALS: Final = """\
 The `reason` of `connection.refused`, which is also `error.code` in the JSON body, with the HTTP
-status. Status 0: nobody was left to send one to.
+status. Status 0: nobody was left to send one to. *reserved*: nothing in this version refuses with
+it.
 """
 
 
@@ -76,7 +79,8 @@ def _ending_rows() -> Iterable[tuple[str, str, str, str]]:
                 f"{said} ({other})"
                 for said, other in zip((fault, client, upstream), others, strict=True)
             )
-        yield f"`{reason}`", fault, client, upstream
+        reserved = " (reserved)" if reason in endings.RESERVED else ""
+        yield f"`{reason}`{reserved}", fault, client, upstream
 
 
 def _ending_cells(reason: Reason, ending: Ending) -> tuple[str, str, str]:
@@ -101,8 +105,12 @@ def _to_upstream(reason: Reason, ending: Ending) -> str:
 
 def _refusal_rows() -> Iterable[tuple[str, str]]:
     for status in sorted(set(STATUS.values())):
-        codes = (f"`{code}`" for code, its_status in STATUS.items() if its_status == status)
-        yield str(status), ", ".join(codes)
+        codes = [code for code, its_status in STATUS.items() if its_status == status]
+        yield str(status), ", ".join(map(_refusal_cell, codes))
+
+
+def _refusal_cell(code: refusals.RefusalCode) -> str:
+    return f"`{code}`" + (" (reserved)" if code in refusals.RESERVED else "")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
