@@ -48,6 +48,9 @@ OWN_HEADERS: Final = frozenset(
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~:\[\]-]+")
 _TARGET: Final = re.compile(r"/[!\"$-~]*")  # visible ASCII without "#"
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t -~\x80-\xff]*)?")
+_SWITCHED: Final = b"HTTP/1.1 101 "
+# RFC 9112 section 5: a token, a colon at once, and a value of visible text and blanks.
+_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 # Tells h11 that an upgrade was asked for; the bytes that are sent are upstream_request's.
@@ -154,8 +157,7 @@ class UpstreamResponseReader:
         self._max_bytes = max_bytes  # less the interim responses already read
         self._interim = 0
         self._scanner = HeadScanner(max_bytes)
-        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_bytes)
-        self._connection.send(_ASKED)
+        self._connection: h11.Connection | None = None  # for all answers but a 101
         self._declined: h11.Response | None = None
         self._body = bytearray()
         self.leftover = b""
@@ -177,13 +179,15 @@ class UpstreamResponseReader:
             raise UpstreamMalformed("the connection ended before the response's head did")
         while (raw := self._scan(data)) is not None:
             data = self._scanner.leftover
+            if raw.startswith(_SWITCHED):
+                self.leftover = data
+                return UpstreamAccepted(_accepted(_read_fields(raw), self._key, self._offered))
             response = self._parse(raw)
             if isinstance(response, h11.Response):
                 self._declined = response
                 return self._feed_body(response, data, first=True)
             if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-                self.leftover = data
-                return UpstreamAccepted(_accepted(response, self._key, self._offered))
+                raise UpstreamMalformed("a 101 that is not HTTP/1.1")
             self._skip_interim(raw)
         return None
 
@@ -229,6 +233,9 @@ class UpstreamResponseReader:
         self, data: bytes | None
     ) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED] | None:
         """What h11 makes of ``data``, where ``b""`` is the end; ``None`` if that is no HTTP."""
+        if self._connection is None:
+            self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._max_bytes)
+            self._connection.send(_ASKED)
         try:
             if data is not None:
                 self._connection.receive_data(data)
@@ -237,11 +244,24 @@ class UpstreamResponseReader:
             return None  # its text quotes the upstream's bytes
 
 
-def _accepted(response: h11.InformationalResponse, key: str, offered: frozenset[str]) -> str | None:
+def _read_fields(raw: bytes) -> Fields:
+    """The fields of a 101's head, which the scanner has passed: one line each, none folded.
+
+    h11 would read the same, for several times the cost of everything else in a handshake.
+    """
+    if _STATUS_LINE.fullmatch(raw, 0, raw.index(b"\r\n")) is None:
+        raise UpstreamMalformed("the first line is no HTTP/1.1 status line")
+    headers = []
+    for line in raw[: -len(HEAD_END)].split(b"\r\n")[1:]:
+        field = _FIELD_LINE.fullmatch(line)
+        if field is None:
+            raise UpstreamMalformed("the response's headers break the rules of HTTP/1.1")
+        headers.append((field[1].lower(), field[2].strip(b" \t")))
+    return Fields(headers=tuple(headers))
+
+
+def _accepted(fields: Fields, key: str, offered: frozenset[str]) -> str | None:
     """The chosen subprotocol of a 101 that RFC 6455 section 4.1 lets a client believe."""
-    fields = Fields(headers=tuple(response.headers))
-    if response.http_version != b"1.1":
-        raise UpstreamMalformed("a 101 that is not HTTP/1.1")
     if [token.lower() for token in fields.get_list("upgrade")] != ["websocket"]:
         raise UpstreamMalformed("a 101 that upgrades to something else than websocket")
     if not fields.names_token("connection", "upgrade"):
