@@ -7,6 +7,7 @@ in a staggered race (RFC 8305), so that one that does not answer costs a quarter
 from __future__ import annotations
 
 import errno
+import math
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -59,15 +60,14 @@ async def connect(url: Url, *, resolver: Resolver, deadline: float) -> socket.so
 
     Cancelling this closes every socket that it opened.
     """
+    if url.is_literal:
+        return await _connect_one(_literal(url.host, url.port), deadline)
     with trio.move_on_at(deadline):
-        if url.is_literal:
-            return await _connect_one(_literal(url.host, url.port))
         addresses = await resolver.resolve(url.host, url.port)
         if len(addresses) == 1:
             return await _connect_one(addresses[0])
         return await _connect_first(addresses, f"{url.host}:{url.port}")
-    message = f"no connection to {url.host} port {url.port} in time"
-    raise DialError(DialErrorKind.CONNECT_TIMEOUT, message)
+    raise _too_late(f"{url.host} port {url.port}")
 
 
 def set_options(sock: socket.socket) -> None:
@@ -76,7 +76,11 @@ def set_options(sock: socket.socket) -> None:
         sock.setsockopt(level, option, value)
 
 
-async def _connect_one(address: Address) -> socket.socket:
+def _too_late(where: str) -> DialError:
+    return DialError(DialErrorKind.CONNECT_TIMEOUT, f"no connection to {where} in time")
+
+
+async def _connect_one(address: Address, deadline: float = math.inf) -> socket.socket:
     """Connect to one address. Raises ``DialError``; the socket is closed unless it is returned."""
     try:
         sock = socket.socket(address.family, _SOCKET_TYPE)
@@ -90,7 +94,10 @@ async def _connect_one(address: Address) -> socket.socket:
             # where waiting costs a round through the event loop.
             code = sock.connect_ex(address.sockaddr)
         if code in _IN_PROGRESS:
-            await trio.lowlevel.wait_writable(sock)
+            with trio.move_on_at(deadline) as waiting:  # within one host it is never entered
+                await trio.lowlevel.wait_writable(sock)
+            if waiting.cancelled_caught:
+                raise _too_late(_where(address))
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
