@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from relayd.transport.endpoint import prepare
+from relayd.transport.dial import set_options
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn."""
@@ -71,7 +71,7 @@ def _bind_tcp(where: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        prepare(sock)  # accepted connections inherit these options (tcp(7))
+        set_options(sock)  # accepted connections inherit these options (tcp(7))
         sock.bind(address)
         return _listening(sock)
     except BaseException:

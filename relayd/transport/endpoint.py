@@ -22,9 +22,6 @@ from relayd.protocol.flow import Flow
 from relayd.protocol.outcomes import EndOfStream, Event, Violation
 from relayd.transport.sink import Sink
 
-USER_TIMEOUT_MS: Final = 30_000
-"""TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the kernel gives up."""
-
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -187,12 +184,3 @@ class Endpoint:
         self.sock.close()
         self.peer = None
         self.on_event = self.on_blocked = None
-
-
-def prepare(sock: socket.socket) -> None:
-    """Options of every relayed TCP socket; a unix socket has none of them."""
-    sock.setblocking(False)
-    if sock.family == socket.AF_UNIX:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)

@@ -20,12 +20,10 @@ from typing import Final
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Standing
 from relayd.protocol.frames import Opcode, close_frame, encode_frame
+from relayd.transport.records import RECORD_BYTES
 
 NOTES_MAX_BYTES: Final = 65536
 """relayd's own messages that may wait for a message boundary."""
-
-TLS_RECORD_BYTES: Final = 16384
-"""What OpenSSL is offered at a time: one record, which is taken whole or not at all."""
 
 Slice = memoryview | bytes
 
@@ -302,7 +300,7 @@ class Sink:
             while sent < len(data):
                 # Whole pieces of one record each, cut at fixed places: what is offered again
                 # after a refusal is then byte for byte, and in length, what was refused.
-                sent += self._sock.write(rest[sent : sent + TLS_RECORD_BYTES])
+                sent += self._sock.write(rest[sent : sent + RECORD_BYTES])
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return sent
         except OSError:

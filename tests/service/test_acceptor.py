@@ -93,6 +93,7 @@ async def test_a_crowd_is_accepted_in_batches(stage: Stage) -> None:
 
     await stage.wait(2 * BATCH_MAX)
 
+    assert len(stage.accepted) == 2 * BATCH_MAX
     for client in crowd:
         client.close()
 

@@ -174,3 +174,11 @@ def test_a_unix_path_that_is_not_permitted_says_nothing_of_ports(
     with pytest.raises(BindError) as caught:
         bind(f"unix:{tmp_path}/s", {})
     assert "1024" not in str(caught.value)
+
+
+def test_accepted_connections_neither_delay_nor_miss_a_dead_peer() -> None:
+    with bind("127.0.0.1:0", {}) as listener:
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000

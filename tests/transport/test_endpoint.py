@@ -13,7 +13,6 @@ from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Standing
 from relayd.protocol.outcomes import EndOfStream, Event, Notice, Violation
-from relayd.transport import endpoint as endpoint_module
 from relayd.transport.endpoint import Endpoint
 
 NOTICE = Notice("x")
@@ -170,22 +169,6 @@ def test_a_description_shows_the_side_and_no_bytes(pair: Pair) -> None:
     endpoint.keep_tail(b"secret")
 
     assert repr(endpoint) == f"<Endpoint client fd={endpoint.fd} stopped>"
-
-
-def test_prepared_tcp_sockets_do_not_block_or_delay_and_notice_dead_peers() -> None:
-    with socket.socket() as sock:
-        endpoint_module.prepare(sock)
-
-        assert not sock.getblocking()
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-
-
-def test_a_unix_socket_is_prepared_without_the_options_of_tcp() -> None:
-    with socket.socket(socket.AF_UNIX) as sock:
-        endpoint_module.prepare(sock)
-
-        assert not sock.getblocking()
 
 
 async def test_an_aborted_connection_is_reset() -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Standing
 from relayd.protocol.frames import Opcode, apply_mask, encode_frame
-from relayd.transport.sink import NOTES_MAX_BYTES, TLS_RECORD_BYTES, Sink
+from relayd.transport.records import RECORD_BYTES
+from relayd.transport.sink import NOTES_MAX_BYTES, Sink
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -240,8 +241,8 @@ def test_tls_is_offered_records_cut_at_fixed_places(build: Build) -> None:
     assert bench.sink.flush(2.0)
 
     assert isinstance(bench.wire, TlsWire)
-    rest = len(data) - 2 * TLS_RECORD_BYTES
-    assert bench.wire.offered == [TLS_RECORD_BYTES] * 4 + [rest]
+    rest = len(data) - 2 * RECORD_BYTES
+    assert bench.wire.offered == [RECORD_BYTES] * 4 + [rest]
     assert bench.got == data
 
 
