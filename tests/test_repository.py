@@ -21,7 +21,9 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
     "relayd/core/endings.py": "tests/observe/test_document.py",
+    "relayd/service/parts.py": "tests/service/test_app.py",
     "relayd/service/visit.py": "tests/service/test_door.py",
+    "relayd/session/entries.py": "tests/session/test_metering.py",
     "relayd/sim/realtime/delivery.py": "tests/sim/realtime/test_upstream.py",
     "relayd/sim/realtime/responses.py": "tests/sim/realtime/test_upstream.py",
     "relayd/sim/server.py": "tests/integration/test_sim_sockets.py",

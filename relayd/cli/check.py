@@ -60,7 +60,16 @@ def summary(settings: Settings) -> list[tuple[str, str]]:
             or "none: there is nowhere to go",
         ),
         ("dialects", ", ".join(sorted(dialects)) or "none"),
+        ("ledger", settings.ledger.url),
+        ("prices", _prices(settings)),
     ]
+
+
+def _prices(settings: Settings) -> str:
+    """``12 (/etc/relayd/prices.toml)``."""
+    if settings.ledger.prices is None:
+        return "none: no cost is known"
+    return f"{len(settings.prices.prices)} ({settings.ledger.prices})"
 
 
 def _listed(names: Sequence[str], total: int) -> str:
@@ -81,7 +90,8 @@ def _print_mistakes(error: ConfigError) -> None:
     console = Console()
     for mistake in error.mistakes:
         path = (mistake.path, "bold red"), (": " if mistake.path else "", "")
-        console.print(Text.assemble((f"{error.file}: ", "dim"), *path, mistake.message))
+        file = f"{mistake.file or error.file}: "
+        console.print(Text.assemble((file, "dim"), *path, mistake.message))
 
 
 def _print_summary(path: Path, lines: Sequence[tuple[str, str]]) -> None:

@@ -24,7 +24,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from relayd.cli.simulated import with_simulators
 from relayd.config.accounts import AccountSettings
 from relayd.config.providers import Dialect, Provider
-from relayd.config.schema import KeySettings, ServerSettings, Settings
+from relayd.config.schema import KeySettings, LedgerSettings, ServerSettings, Settings
 from relayd.config.secret import KeyDigest
 from relayd.config.snapshot import Snapshot
 from relayd.observe.bus import Bus, BusEvent, SessionEnded, TurnEnded
@@ -111,6 +111,7 @@ def _configuration(key: str, directory: Path) -> Snapshot:
             server=ServerSettings(
                 listen=("127.0.0.1:0",), admin=f"unix:{directory / 'admin.sock'}", drain_s=1.0
             ),
+            ledger=LedgerSettings(url="sqlite::memory:"),
             keys=(KeySettings(name="demo", secret=KeyDigest.of(key)),),
             accounts=(
                 AccountSettings(name="voice", provider=Provider.SIM_REALTIME, models=(MODEL,)),

@@ -34,6 +34,7 @@ VERBS: Final = {
     "demo": Verb("relayd.cli.demo", "Play one conversation of each dialect through a relay."),
     "check": Verb("relayd.cli.check", "Validate the configuration and report every mistake."),
     "key": Verb("relayd.cli.key", "Make keys for clients."),
+    "usage": Verb("relayd.cli.usage", "Show what was used and what it cost."),
     "sim": Verb("relayd.cli.sim", "Run one simulated upstream."),
 }
 

@@ -15,8 +15,9 @@ import trio
 from relayd.cli.simulated import with_simulators
 from relayd.cli.welcome import what_to_try
 from relayd.config.load import find_config, load
-from relayd.config.mistakes import ConfigError
+from relayd.config.mistakes import ConfigError, Mistake
 from relayd.config.snapshot import Snapshot
+from relayd.ledger.errors import LedgerError
 from relayd.observe import logs
 from relayd.observe.events import LogEvent
 from relayd.service import app, process
@@ -55,7 +56,7 @@ def _serve(config: Path | None, *, welcome: bool) -> int:
     except ConfigError as error:
         for mistake in error.mistakes:
             logs.get_logger().error(
-                LogEvent.CONFIG_REFUSED, path=mistake.path, message=mistake.message
+                LogEvent.CONFIG_REFUSED, path=_place(mistake), message=mistake.message
             )
         return EX_CONFIG
     logs.configure(settings.log.format, settings.log.level, sys.stdout.buffer)
@@ -64,7 +65,7 @@ def _serve(config: Path | None, *, welcome: bool) -> int:
     status = 0
     try:
         trio.run(_run, snapshot, welcome, strict_exception_groups=True)
-    except* BindError as group:
+    except* (BindError, LedgerError) as group:
         status = _say(group, EX_UNAVAILABLE)
     except* TlsFileError as group:
         status = _say(group, EX_CONFIG)
@@ -107,6 +108,10 @@ async def _obey(signals: AsyncIterator[int], running: app.Running) -> None:
             running.stop()
         running.drain()
         drained = True
+
+
+def _place(mistake: Mistake) -> str:
+    return mistake.path if mistake.file is None else f"{mistake.file}: {mistake.path}"
 
 
 def _say(group: BaseExceptionGroup[BaseException], status: int) -> int:

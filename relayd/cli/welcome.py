@@ -39,6 +39,7 @@ def what_to_try(snapshot: Snapshot, running: Running) -> str:
     if running.admin.startswith("unix:"):
         socket = running.admin.removeprefix("unix:")
         lines.append(f"  Health: curl --unix-socket {socket} http://localhost/readyz")
+    lines.append("  What it cost: relayd usage --config FILE")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ class About:
     rule: Rule[object] | None
     meaning: str
     default: str | None = None
-    stand_in: str | None = None
+    stand_in: object = None
 
 
 def about(
@@ -34,7 +34,7 @@ def about(
     meaning: str,
     *,
     default: str | None = None,
-    stand_in: str | None = None,
+    stand_in: object = None,
 ) -> dict[str, About]:
     """The metadata of a setting; see :class:`About`."""
     return {_KEY: About(rule=rule, meaning=meaning, default=default, stand_in=stand_in)}

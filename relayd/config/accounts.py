@@ -11,6 +11,7 @@ import attrs
 from relayd.config import kinds
 from relayd.config.about import about
 from relayd.config.providers import Provider
+from relayd.config.proxy import Proxy, ProxyUrl
 from relayd.config.rules import Flag, Integer, Seconds, Word
 from relayd.config.secret import Secret
 
@@ -18,7 +19,7 @@ OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 COUNT_MAX: Final = 10**9
 
 _SECONDS: Final = Seconds()
-_ENABLED: Final = Flag()
+_FLAG: Final = Flag()
 
 
 def _names(headers: Mapping[str, str]) -> str:
@@ -114,7 +115,7 @@ class AccountSettings:
         ),
     )
     enabled: bool = attrs.field(
-        default=True, metadata=about(_ENABLED, "A disabled account gets no session.")
+        default=True, metadata=about(_FLAG, "A disabled account gets no session.")
     )
     priority: int = attrs.field(
         default=0, metadata=about(Integer(0, COUNT_MAX), "The lowest number is tried first.")
@@ -125,6 +126,26 @@ class AccountSettings:
     )
     sessions_max: int = attrs.field(
         default=0, metadata=about(Integer(0, COUNT_MAX), "Sessions at once. 0: no limit.")
+    )
+    proxy: Proxy | None = attrs.field(
+        default=None,
+        metadata=about(
+            ProxyUrl(),
+            "A secret reference: the proxy to go through, as `http://user:password@host:port`,"
+            " `socks5://…` or `socks5h://…`, user and password where it asks for them. With"
+            " `socks5` relayd resolves the upstream's name; with the others the proxy does, and"
+            " its rules say where it may lead. The proxy itself may have a private address.",
+            default='`""`',
+        ),
+    )
+    allow_private: bool = attrs.field(
+        default=False,
+        metadata=about(
+            _FLAG,
+            "Whether the name in `base_url`, or what the upstream names in turn, may lead to"
+            " private, loopback, link-local and other special addresses. An address written into"
+            " `base_url` is allowed anyway, and so is `localhost`.",
+        ),
     )
     tls_ca: str | None = attrs.field(
         default=None,

@@ -13,6 +13,7 @@ import attrs
 
 from relayd.config.address import TcpAddress, parse_address
 from relayd.config.files import certificate_mistake
+from relayd.config.kinds import UNIX_PEER
 from relayd.config.mistakes import Mistake, key_path
 from relayd.config.providers import Provider
 
@@ -87,6 +88,17 @@ def _server(server: ServerSettings) -> Iterator[Clash]:
     if isinstance(admin, TcpAddress) and server.admin_token is None:
         message = 'required, since server.admin is on TCP; set one, or use "unix:/path" for admin'
         yield Clash(Mistake("server.admin_token", message), ("server.admin",))
+    if (
+        server.proxy_protocol
+        and any(isinstance(address, TcpAddress) for address in listen)
+        and all(proxy == UNIX_PEER for proxy in server.trusted_proxies)
+    ):
+        message = (
+            "needs the proxies' addresses in server.trusted_proxies, since server.listen has TCP"
+            " addresses; without them every connection there would be refused"
+        )
+        also = ("server.trusted_proxies", "server.listen")
+        yield Clash(Mistake("server.proxy_protocol", message), also)
     if server.tls and (
         cause := certificate_mistake(server.tls.certificate, server.tls.private_key)
     ):
@@ -110,6 +122,9 @@ def _account(account: AccountSettings, path: str) -> Iterator[Clash]:
     if provider.is_simulated and account.base_url is not None:
         message = f'remove it; relayd starts the upstream of provider "{provider}" itself'
         yield Clash(Mistake(f"{path}.base_url", message), (f"{path}.provider",))
+    if provider.is_simulated and account.proxy is not None:
+        message = f'remove it; the upstream of provider "{provider}" runs in relayd itself'
+        yield Clash(Mistake(f"{path}.proxy", message), (f"{path}.provider",))
     seen = set[str]()
     for name in account.headers:
         if name.lower() in seen:

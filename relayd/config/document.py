@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from relayd.config.about import about_of
+from relayd.config.prices import PriceSettings, TokenPrices
 from relayd.config.schema import (
     AccountSettings,
     KeySettings,
+    LedgerSettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
+    StateSettings,
     Timeouts,
     TlsSettings,
 )
@@ -25,24 +29,32 @@ SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[server.tls]": TlsSettings,
     "[limits]": LimitSettings,
     "[log]": LogSettings,
+    "[state]": StateSettings,
+    "[ledger]": LedgerSettings,
     "[[keys]]": KeySettings,
     "[[accounts]]": AccountSettings,
     "accounts.timeouts": Timeouts,
+}
+PRICE_SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
+    "[[prices]]": PriceSettings,
+    "prices.per_million": TokenPrices,
 }
 
 INTRODUCTION: Final = """\
 # Configuration
 
-Generated from `relayd/config/schema.py` by `python -m relayd.config.document`; edit that instead.
+Generated from the schema in `relayd/config` by `python -m relayd.config.document`; edit that
+instead.
 
 relayd reads one TOML file: the one named by `--config`, else by `$RELAYD_CONFIG`, else
 `/etc/relayd/relayd.toml`, else `etc/relayd.toml`. `relayd check` reports every mistake in it at
 once, each with its path, and exits with 78; `relayd serve` refuses to start in the same words.
 `etc/relayd.example.toml` shows every setting.
 
-Names end in their unit: `_s` is seconds, `_bytes` is bytes, `_max` is the most that is allowed.
-An unknown setting is a mistake. So is a value of another type: `"5"` is not `5`. An integer may
-stand where a number is expected.
+Names end in their unit: `_s` is seconds, `_bytes` is bytes, `_usd` is US dollars; `_max` is the
+most that is allowed. An unknown setting is a mistake. So is a value of another type: `"5"` is not
+`5`. An integer may stand where a number is expected. Money and factors are decimals in quotes,
+since `0.1` without them is not exactly a tenth in a computer; whole ones may stand without.
 
 ## Secrets
 
@@ -64,14 +76,28 @@ of letters, digits and ``!#$%&'*+-.^_`|~``, because browsers send it as a subpro
 to variables and files that do not exist.
 """
 
+PRICES: Final = """\
+# The prices file
+
+What models cost stands in a TOML file of its own, which `ledger.prices` names: it changes at other
+times than the configuration, and is often the same on many machines. Its mistakes are reported
+together with those of the configuration.
+
+A price is found by the account's name for a model, after `model_map`. A model without a price can
+be used, but not by a key with a budget; its cost is recorded as unknown, which is not 0.
+`etc/prices.toml` is a beginning: check every figure with the provider before you bill anyone.
+"""
+
 
 def render() -> str:
     """The whole document."""
-    return "\n".join([INTRODUCTION, *(_section(title, cls) for title, cls in SECTIONS.items())])
+    settings = (_section(title, cls) for title, cls in SECTIONS.items())
+    prices = (_section(title, cls) for title, cls in PRICE_SECTIONS.items())
+    return "\n".join([INTRODUCTION, *settings, PRICES, *prices])
 
 
 def _section(title: str, cls: type[attrs.AttrsInstance]) -> str:
-    what = (cls.__doc__ or "").partition(": ")[2].replace("``", "`")
+    what = inspect.cleandoc(cls.__doc__ or "").partition(": ")[2].replace("``", "`")
     rows = [_row(field) for field in attrs.fields(cls)]
     head = f"## `{title}`\n\n{what[:1].upper()}{what[1:]}\n"
     return "\n".join(

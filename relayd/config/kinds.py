@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
 from relayd.config.address import parse_address
 from relayd.config.files import authority_mistake
 from relayd.config.mistakes import Unavailable, Wrong, quoted
+from relayd.config.networks import Network, NetworkRule
 from relayd.config.patterns import Patterns
 from relayd.config.providers import Dialect
 from relayd.config.rules import (
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 SECRET_MIN_CHARS: Final = 4
 """Of what opens relayd's own doors. How long an upstream's key is, its provider decides."""
 SECRET_MAX_CHARS: Final = 4096
+UNIX_PEER: Final = "unix"
+"""What the peer of a Unix socket, which has no address of its own, is called."""
+
+TrustedProxy: TypeAlias = Network | Literal["unix"]
+
 CERTIFICATES_MAX_BYTES: Final = 16 * 1024 * 1024
 """A system's whole store of authorities has some 200 kB."""
 
@@ -132,6 +138,9 @@ MODELS: Final = Items(
     Text("a model's name", _model_mistake),
     'an empty list lets no model through; write ["*"] for all, or leave the setting out',
 )
+PRICED_MODELS: Final = Items(
+    "a list of models", Text("a model's name", _model_mistake), "expected at least one model"
+)
 DIALECTS: Final = Items(
     "a list of dialects",
     Text("a dialect", _dialect_mistake),
@@ -162,6 +171,20 @@ class HeaderValue:
 
 
 HEADERS: Final = Pairs("a table of headers", _header_name_mistake, HeaderValue())
+
+
+@attrs.frozen
+class TrustedProxyRule:
+    """An address, a network, or the peers of Unix sockets."""
+
+    kind: str = attrs.field(default='an address, a network or "unix"', init=False)
+
+    def read(self, value: object, around: Surroundings) -> TrustedProxy:
+        """The network, or the word."""
+        return UNIX_PEER if value == UNIX_PEER else NetworkRule().read(value, around)
+
+
+TRUSTED_PROXIES: Final = Items('a list of addresses, networks and "unix"', TrustedProxyRule())
 
 
 @attrs.frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,13 +10,17 @@ import attrs
 from relayd.config.checks import clashes
 from relayd.config.files import Surroundings
 from relayd.config.mistakes import ConfigError, Mistake
+from relayd.config.parse import parse_toml
+from relayd.config.price_file import prices_path, read_prices
 from relayd.config.schema import (
     AccountSettings,
     KeySettings,
+    LedgerSettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
     Settings,
+    StateSettings,
 )
 from relayd.config.structure import TableReader, unknown
 
@@ -29,7 +32,10 @@ __all__ = ["ConfigError", "Mistake", "find_config", "load", "settings_of"]
 CONFIG_MAX_BYTES: Final = 16 * 1024 * 1024
 """Some 50,000 accounts. More is not a configuration."""
 
-_TABLES: Final = frozenset(field.name for field in attrs.fields(Settings))
+PRICES: Final = "prices"
+"""Of the settings, what is not in the configuration itself."""
+
+_TABLES: Final = tuple(field.name for field in attrs.fields(Settings) if field.name != PRICES)
 
 CONFIG_VARIABLE: Final = "RELAYD_CONFIG"
 CONFIG_PLACES: Final = (Path("/etc/relayd/relayd.toml"), Path("etc/relayd.toml"))
@@ -56,6 +62,9 @@ def find_config(given: Path | None, *, environ: Mapping[str, str]) -> Path:
 def load(path: Path | str, *, environ: Mapping[str, str]) -> Settings:
     """Read a configuration, with the secrets and files it refers to. Blocks for a few ms.
 
+    The prices file is one of those. Where one is read, the settings' ``ledger.prices`` is its
+    absolute path, whether it was named or is in its usual place.
+
     Args:
         path: The TOML file. Paths in it are relative to where it is.
         environ: The environment that ``ENV:`` and ``$CREDENTIALS_DIRECTORY`` are looked up in.
@@ -63,12 +72,15 @@ def load(path: Path | str, *, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: With every mistake at once, each with its path. No message holds a secret.
     """
-    document = _parse(Path(path))
+    document = _document(Path(path))
     if isinstance(document, Mistake):
         # Raised out here: the parser's own error, which holds the file's text, is gone by now.
         raise ConfigError(str(path), [document])
     around = Surroundings(environ=environ, directory=Path(path).absolute().parent)
     settings, mistakes = settings_of(document, around)
+    if not any(mistake.path in {"ledger", "ledger.prices"} for mistake in mistakes):
+        settings, of_prices = _with_prices(settings, around)
+        mistakes += of_prices
     if mistakes:
         raise ConfigError(str(path), mistakes)
     return settings
@@ -77,15 +89,23 @@ def load(path: Path | str, *, environ: Mapping[str, str]) -> Settings:
 def settings_of(
     document: Mapping[str, object], around: Surroundings
 ) -> tuple[Settings, tuple[Mistake, ...]]:
-    """The settings in a parsed document, to be used only if there are no mistakes beside them."""
+    """The settings in a parsed document, to be used only if there are no mistakes beside them.
+
+    The prices are not among them.
+    """
     reader = TableReader(around)
     for name in document:
-        if name not in _TABLES:
-            reader.mistakes.extend(unknown(name, Settings).mistakes)
+        if name == PRICES:
+            message = "unknown setting; prices have a file of their own, which ledger.prices names"
+            reader.mistakes.append(Mistake(name, message))
+        elif name not in _TABLES:
+            reader.mistakes.extend(unknown(name, _TABLES).mistakes)
     settings = Settings(
         server=reader.table(ServerSettings, document.get("server", {}), "server"),
         limits=reader.table(LimitSettings, document.get("limits", {}), "limits"),
         log=reader.table(LogSettings, document.get("log", {}), "log"),
+        state=reader.table(StateSettings, document.get("state", {}), "state"),
+        ledger=reader.table(LedgerSettings, document.get("ledger", {}), "ledger"),
         keys=reader.tables(KeySettings, document.get("keys", []), "keys"),
         accounts=reader.tables(AccountSettings, document.get("accounts", []), "accounts"),
     )
@@ -96,7 +116,16 @@ def settings_of(
     return settings, (*of_single_settings, *of_several)
 
 
-def _parse(path: Path) -> dict[str, object] | Mistake:
+def _with_prices(settings: Settings, around: Surroundings) -> tuple[Settings, tuple[Mistake, ...]]:
+    path = prices_path(settings.ledger, around)
+    if path is None:
+        return settings, ()
+    book, mistakes = read_prices(path, around)
+    ledger = attrs.evolve(settings.ledger, prices=str(path))
+    return attrs.evolve(settings, ledger=ledger, prices=book), mistakes
+
+
+def _document(path: Path) -> dict[str, object] | Mistake:
     """The TOML document, or what keeps it from being one."""
     try:
         with path.open("rb") as file:
@@ -106,12 +135,5 @@ def _parse(path: Path) -> dict[str, object] | Mistake:
         return Mistake("", f"cannot read the file: {cause or 'not a valid path'}")
     if len(content) > CONFIG_MAX_BYTES:
         return Mistake("", f"the file is longer than {CONFIG_MAX_BYTES} bytes")
-    try:
-        return tomllib.loads(content.decode())
-    except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        return Mistake("", f"not UTF-8 text (at line {line})")
-    except RecursionError:
-        return Mistake("", "the file is nested too deeply")
-    except ValueError as exc:  # tomllib's own error, and Python's about very long numbers
-        return Mistake("", f"not valid TOML: {exc}")
+    document = parse_toml(content)
+    return Mistake("", document) if isinstance(document, str) else document

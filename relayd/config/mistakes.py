@@ -34,14 +34,16 @@ class Mistake:
     Attributes:
         path: Where, as in ``accounts[1].weight``. Empty: the file as a whole.
         message: The cause and the remedy, without any secret.
+        file: The file it is in, where that is not the configuration itself.
     """
 
     path: str
     message: str
+    file: str | None = None
 
     def under(self, parent: str) -> Mistake:
         """The same mistake, seen from the table or list that holds it."""
-        return Mistake(join(parent, self.path), self.message)
+        return attrs.evolve(self, path=join(parent, self.path))
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
@@ -58,7 +60,7 @@ class ConfigError(Exception):
 
     def lines(self) -> list[str]:
         """One line a mistake: ``relayd.toml: accounts[1].weight: expected …``."""
-        return [f"{self.file}: {mistake}" for mistake in self.mistakes]
+        return [f"{mistake.file or self.file}: {mistake}" for mistake in self.mistakes]
 
 
 class Wrong(ValueError):

@@ -1,4 +1,6 @@
-"""Every setting there is: its name, rule, default and meaning. Those of accounts stand beside.
+"""Every setting there is: its name, rule, default and meaning.
+
+Those of keys, of accounts and of what is stored stand beside, and are passed on.
 
 The classes are named as their TOML tables, the fields as their settings, with units last. What a
 field's metadata says is both how it is read and what ``docs/configuration.md`` says about it.
@@ -13,18 +15,23 @@ import attrs
 from relayd.config import kinds
 from relayd.config.about import About, about
 from relayd.config.accounts import OPENAI_BASE_URL, AccountSettings, Timeouts
-from relayd.config.providers import Dialect
+from relayd.config.keys import BudgetPeriod, KeySettings
+from relayd.config.pricebook import PriceBook
 from relayd.config.rules import Flag, Integer, Seconds, Word
-from relayd.config.secret import KeyDigest, Secret
+from relayd.config.secret import Secret
+from relayd.config.storage import LedgerSettings, StateSettings
 
 __all__ = [
     "OPENAI_BASE_URL",
     "AccountSettings",
+    "BudgetPeriod",
     "KeySettings",
+    "LedgerSettings",
     "LimitSettings",
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "StateSettings",
     "Timeouts",
     "TlsSettings",
 ]
@@ -36,7 +43,6 @@ HEAD_MIN_BYTES: Final = 1024
 HEAD_MAX_BYTES: Final = 2**20
 
 _SECONDS: Final = Seconds()
-_ENABLED: Final = Flag()
 
 
 def _bytes(meaning: str, least: int = 1, most: int = BYTES_MAX) -> dict[str, About]:
@@ -100,6 +106,34 @@ class ServerSettings:
             kinds.ORIGINS,
             'The web origins that browsers may connect from, such as `"https://app.example"`.'
             ' Empty: the host itself; `["*"]`: any. A request without Origin passes.',
+        ),
+    )
+    trusted_proxies: tuple[kinds.TrustedProxy, ...] = attrs.field(
+        default=(),
+        metadata=about(
+            kinds.TRUSTED_PROXIES,
+            "Who is believed about a client's address: addresses, networks in CIDR form, and"
+            ' `"unix"` for the peers of Unix sockets. Empty: nobody.',
+        ),
+    )
+    client_address_header: Literal["x-forwarded-for", "x-real-ip", "cf-connecting-ip"] = (
+        attrs.field(
+            default="x-forwarded-for",
+            metadata=about(
+                Word(("x-forwarded-for", "x-real-ip", "cf-connecting-ip")),
+                "The request header in which a trusted proxy names the client. Of"
+                " `x-forwarded-for` the last address that is no trusted proxy counts. No such"
+                " header goes upstream.",
+            ),
+        )
+    )
+    proxy_protocol: bool = attrs.field(
+        default=False,
+        metadata=about(
+            Flag(),
+            "Whether every connection begins with a PROXY protocol header, version 1 or 2, from a"
+            " trusted proxy; one from elsewhere is refused. Over a Unix socket every peer counts"
+            " as one. On TCP it needs `trusted_proxies`.",
         ),
     )
     tls: TlsSettings | None = attrs.field(
@@ -198,54 +232,18 @@ class LogSettings:
 
 
 @attrs.frozen(kw_only=True)
-class KeySettings:
-    """``[[keys]]``: who may come in. One table a key."""
-
-    name: str = attrs.field(
-        metadata=about(kinds.NAME, "What logs call the key. Unique.", stand_in="unnamed")
-    )
-    enabled: bool = attrs.field(
-        default=True, metadata=about(_ENABLED, "A disabled key opens nothing.")
-    )
-    secret: KeyDigest | None = attrs.field(
-        default=None,
-        metadata=about(
-            kinds.ClientKey(),
-            "What the client presents: a secret reference of at least 4 characters. Only its"
-            " SHA-256 is kept in memory. Required unless the key is disabled.",
-            default="none",
-        ),
-    )
-    tenant: str = attrs.field(
-        default=attrs.Factory(lambda self: self.name, takes_self=True),
-        metadata=about(
-            kinds.NAME,
-            "Keys of one tenant share what is kept per tenant.",
-            default="the key's name",
-        ),
-    )
-    models: tuple[str, ...] = attrs.field(
-        default=("*",),
-        metadata=about(
-            kinds.MODELS, "The models the key may ask for. `*` stands for any run of characters."
-        ),
-    )
-    dialects: tuple[str, ...] = attrs.field(
-        default=("*",),
-        metadata=about(
-            kinds.DIALECTS,
-            f"The dialects the key may speak: {', '.join(f'`{word}`' for word in Dialect)},"
-            " or patterns with `*`.",
-        ),
-    )
-
-
-@attrs.frozen(kw_only=True)
 class Settings:
-    """A whole configuration, in itself free of mistakes."""
+    """A whole configuration, in itself free of mistakes.
+
+    Attributes:
+        prices: What the prices file says; empty where there is none.
+    """
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
+    state: StateSettings = attrs.field(factory=StateSettings)
+    ledger: LedgerSettings = attrs.field(factory=LedgerSettings)
     keys: tuple[KeySettings, ...] = ()
     accounts: tuple[AccountSettings, ...] = ()
+    prices: PriceBook = attrs.field(factory=PriceBook)

@@ -6,19 +6,25 @@ changed in place.
 
 from __future__ import annotations
 
+import datetime
 import hmac
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from relayd.config.networks import Network, is_within
 from relayd.config.patterns import Patterns
+from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Provider
-from relayd.config.schema import OPENAI_BASE_URL, Settings, Timeouts
+from relayd.config.proxy import Proxy
+from relayd.config.schema import OPENAI_BASE_URL, BudgetPeriod, Settings, Timeouts
 from relayd.config.secret import Secret, digest
 from relayd.config.url import Url, parse_base_url
+from relayd.core.money import nano_of
 
 if TYPE_CHECKING:
     from relayd.config.schema import AccountSettings, KeySettings
@@ -32,6 +38,13 @@ class Key:
         digest: SHA-256 of the secret, 32 bytes. The secret itself is not kept.
         models: Patterns of the models it may ask for.
         dialects: Patterns of the dialects it may speak.
+        expires: When it stops to be valid, in UTC; ``None``: never.
+        allowed_ips: Where it may be used from; empty: anywhere.
+        sessions_max: Sessions at once; 0 for no limit, here and in the next three.
+        requests_per_minute: Turns that may begin in a minute.
+        tokens_per_minute: Tokens in a minute, input and output together.
+        budget_nano: Nano-dollars that it may cost in a ``budget_period``.
+        price_factor: What prices are multiplied by.
     """
 
     name: str
@@ -40,6 +53,14 @@ class Key:
     enabled: bool = True
     models: tuple[str, ...] = ("*",)
     dialects: tuple[str, ...] = ("*",)
+    expires: datetime.datetime | None = None
+    allowed_ips: tuple[Network, ...] = ()
+    sessions_max: int = 0
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    budget_nano: int = 0
+    budget_period: BudgetPeriod = BudgetPeriod.MONTH
+    price_factor: Decimal = Decimal(1)
     _model_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
     _dialect_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
 
@@ -63,6 +84,14 @@ class Key:
             enabled=settings.enabled,
             models=settings.models,
             dialects=settings.dialects,
+            expires=settings.expires,
+            allowed_ips=settings.allowed_ips,
+            sessions_max=settings.sessions_max,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            budget_nano=nano_of(settings.budget_usd),
+            budget_period=settings.budget_period,
+            price_factor=settings.price_factor,
         )
 
     def permits_model(self, model: str) -> bool:
@@ -72,6 +101,18 @@ class Key:
     def permits_dialect(self, dialect: str) -> bool:
         """Whether the key may speak ``dialect``."""
         return self._dialect_patterns.matches(dialect)
+
+    def permits_address(self, address: str) -> bool:
+        """Whether the key may be used from ``address``.
+
+        What is no IP address, as of a Unix socket's peer, is permitted only to a key without
+        ``allowed_ips``.
+        """
+        return not self.allowed_ips or is_within(address, self.allowed_ips)
+
+    def has_expired(self, wall: float) -> bool:
+        """Whether the key is no longer valid at ``wall``, in seconds since the epoch."""
+        return self.expires is not None and wall >= self.expires.timestamp()
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +124,8 @@ class Account:
         model_map: Names that clients ask for, and what the upstream calls them.
         headers: Added to upstream requests. Hidden from ``repr``: a value may be a key.
         sessions_max: Sessions at once; 0 for no limit.
+        proxy: What the upstream is reached through; ``None``: nothing.
+        allow_private: Whether a name may lead to an address that is not public.
         tls_ca: The path of a PEM file to trust beside the system's store.
     """
 
@@ -99,6 +142,8 @@ class Account:
     priority: int = 0
     weight: int = 100
     sessions_max: int = 0
+    proxy: Proxy | None = None
+    allow_private: bool = False
     tls_ca: str | None = None
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     _patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
@@ -129,6 +174,8 @@ class Account:
             priority=settings.priority,
             weight=settings.weight,
             sessions_max=settings.sessions_max,
+            proxy=settings.proxy,
+            allow_private=settings.allow_private,
             tls_ca=settings.tls_ca,
             timeouts=settings.timeouts,
         )
@@ -150,12 +197,14 @@ class Snapshot:
         settings: As they were read.
         keys: By digest, the disabled ones among them.
         accounts: In the order of the file, the disabled ones among them.
+        prices: What models cost.
         directory: Where the configuration file is.
     """
 
     settings: Settings
     keys: Mapping[bytes, Key] = attrs.field(hash=False, repr=False)
     accounts: tuple[Account, ...]
+    prices: PriceBook = attrs.field(factory=PriceBook)
     directory: Path = Path()
     _by_name: Mapping[str, Account] = attrs.field(init=False, eq=False, repr=False)
 
@@ -171,6 +220,7 @@ class Snapshot:
             settings=settings,
             keys=MappingProxyType({key.digest: key for key in keys}),
             accounts=tuple(map(Account.of, settings.accounts)),
+            prices=settings.prices,
             directory=directory or Path(),
         )
 

@@ -7,7 +7,7 @@ for the checks between settings to look at; it never leaves :mod:`relayd.config.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import attrs
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, override
@@ -19,9 +19,11 @@ from relayd.config.rules import expected, nearest
 from relayd.config.schema import (
     AccountSettings,
     KeySettings,
+    LedgerSettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
+    StateSettings,
     Timeouts,
     TlsSettings,
 )
@@ -34,26 +36,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
-# Inner tables first: the outer ones' functions look theirs up when they are made.
-TABLES: Final[tuple[type[attrs.AttrsInstance], ...]] = (
+Tables: TypeAlias = tuple[type[attrs.AttrsInstance], ...]
+
+TABLES: Final[Tables] = (
     TlsSettings,
     Timeouts,
     ServerSettings,
     LimitSettings,
     LogSettings,
+    StateSettings,
+    LedgerSettings,
     KeySettings,
     AccountSettings,
 )
 
 
 class TableReader:
-    """Reads the tables of one configuration and keeps the mistakes found in them."""
+    """Reads the tables of one file and keeps the mistakes found in them."""
 
-    def __init__(self, around: Surroundings) -> None:
-        """Read relative to ``around``: its environment, its directory."""
+    def __init__(self, around: Surroundings, tables: Tables = TABLES) -> None:
+        """Read relative to ``around``: its environment, its directory.
+
+        A reader takes half a millisecond to make for each of ``tables``, which are those of the
+        file. Inner ones come first: the outer ones' functions look theirs up when they are made.
+        """
         self._converter = Converter(detailed_validation=True)
         self.mistakes: list[Mistake] = []
-        for table in TABLES:
+        for table in tables:
             hook = _structure_hook(table, self._converter, around)
             self._converter.register_structure_hook(table, hook)
 
@@ -139,13 +148,13 @@ def _refusals(group: ClassValidationError) -> Iterator[tuple[str, Wrong]]:
     for exc in others:
         if not isinstance(exc, ForbiddenExtraKeysError):
             raise exc
+        names = tuple(field.name for field in attrs.fields(exc.cl))
         for name in sorted(exc.extra_fields):
-            yield name, unknown(name, exc.cl)
+            yield name, unknown(name, names)
 
 
-def unknown(name: str, cls: type[attrs.AttrsInstance]) -> Wrong:
-    """The refusal of an entry that ``cls`` does not have."""
-    names = tuple(field.name for field in attrs.fields(cls))
+def unknown(name: str, names: tuple[str, ...]) -> Wrong:
+    """The refusal of an entry that is none of ``names``."""
     hint = nearest(name, names) or f"known here: {', '.join(names)}"
     return Wrong(Mistake(key_path(name), f"unknown setting; {hint}"))
 

@@ -128,13 +128,10 @@ RESERVED: Final = frozenset(
     {
         Reason.UPSTREAM_REFUSED,
         Reason.FIRST_FRAME_TIMEOUT,
-        Reason.BUDGET_EXHAUSTED,
-        Reason.KEY_EXPIRED,
-        Reason.KEY_REMOVED,
         Reason.ACCOUNT_REMOVED,
     }
 )
-"""Words for limits, reloads and dialects that this version does not have; nothing ends so yet."""
+"""Words for reloads and dialects that this version does not have; nothing ends so yet."""
 
 # The same words when the upstream is the one that sent it: fault and codes follow the sender.
 ENDINGS_BY_UPSTREAM: Final[dict[Reason, Ending]] = {

@@ -44,6 +44,7 @@ class RefusalCode(enum.StrEnum):
     NO_ACCOUNT = "no_account"
     ACCOUNT_BUSY = "account_busy"
     OVERLOAD = "overload"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
     DRAINING = "draining"
     TLS_FAILED = "tls_failed"
     CLIENT_GONE = "client_gone"
@@ -79,6 +80,7 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.NO_ACCOUNT: 503,
     RefusalCode.ACCOUNT_BUSY: 503,
     RefusalCode.OVERLOAD: 503,
+    RefusalCode.LEDGER_UNAVAILABLE: 503,
     RefusalCode.DRAINING: 503,
     RefusalCode.TLS_FAILED: 0,
     RefusalCode.CLIENT_GONE: 0,
@@ -92,18 +94,6 @@ ERROR_TYPES: Final[dict[int, str]] = {
     429: "rate_limit_error",
 }
 """``error.type`` by status, where it is not told by the hundreds."""
-
-
-RESERVED: Final = frozenset(
-    {
-        RefusalCode.MODEL_NOT_PRICED,
-        RefusalCode.KEY_EXPIRED,
-        RefusalCode.RATE_LIMIT_EXCEEDED,
-        RefusalCode.SESSION_LIMIT_REACHED,
-        RefusalCode.INSUFFICIENT_QUOTA,
-    }
-)
-"""Words for limits that this version does not have; nothing is refused with them yet."""
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from relayd.core.endings import Reason
 from relayd.dialect.meter import Refuse
-from relayd.protocol.outcomes import ClientReader, UpstreamReader
+from relayd.protocol.outcomes import ClientReader, CountingReader
 
 
 class Conversation(Protocol):
@@ -25,7 +25,7 @@ class Conversation(Protocol):
         """Reads the client's messages; ``None`` sends them on unread."""
 
     @property
-    def upstream_reader(self) -> UpstreamReader | None:
+    def upstream_reader(self) -> CountingReader | None:
         """Reads the upstream's messages; ``None`` sends them on unread."""
 
     @property

@@ -1,12 +1,15 @@
-"""The seam between what a dialect reads and what is counted, limited and logged.
+"""The seam between what a dialect reads and what is counted, limited, priced and logged.
 
 A :class:`Meter` belongs to one session and is asked synchronously, inside the pass. It may allow
 a turn, refuse it, or ask for time, in which case the message is held and the session's task waits
-for the decision. A :class:`Listener` hears of turns and of what an upstream says about itself.
+for the decision. What it allows is a :class:`Ticket`, which ends with the turn. A
+:class:`Listener` hears of turns and of what an upstream says about itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Protocol
 
 import attrs
@@ -18,9 +21,10 @@ class Usage:
 
     Attributes:
         source: ``response`` or ``transcription``.
-        upstream_id: The response's or item's id; ``None`` where the upstream gave none.
+        upstream_id: The response's id, or ``<item id>:<content index>``; ``None`` where the
+            upstream gave none.
         seconds: Duration of audio, where the upstream bills by time.
-        estimated: Whether the numbers are relayd's own estimate.
+        estimated: Whether the numbers, or some of them, are relayd's own estimate.
     """
 
     source: str
@@ -49,14 +53,17 @@ class Turn:
     """One response, as it ended.
 
     Attributes:
+        number: Which turn of the session, from 1.
         turn_id: The upstream's response id; ``None`` where it ended before there was one.
         reason: The response's status (``completed``, ``cancelled``, ``failed``, ``incomplete``),
             or the session's ending that cut it short.
         asked_at: When the client asked for it, else when the upstream began it.
         first_output_at: When its first output passed, if any did.
-        usage: What it used; ``None`` where the upstream did not say.
+        usage: What it used, estimated where the upstream did not say; ``None`` where it was cut
+            short, so that nothing is known to have been billed.
     """
 
+    number: int
     turn_id: str | None
     reason: str
     asked_at: float
@@ -67,15 +74,19 @@ class Turn:
 
 @attrs.frozen(kw_only=True)
 class TurnAsk:
-    """A client asks for a turn.
+    """A turn is asked for, or has been begun by the upstream.
 
     Attributes:
         now: When.
-        payload: The message that asks, for estimates.
+        expected: The input that is due, as an estimate; its output is zero.
+        output_max_tokens: The most that the response may have, where the client said so.
+        audio: Whether the output may be audio.
     """
 
     now: float
-    payload: bytes
+    expected: Usage
+    output_max_tokens: int | None = None
+    audio: bool = True
 
 
 @attrs.frozen
@@ -93,11 +104,43 @@ class Refuse:
     message: str
 
 
+class Receipt(Protocol):
+    """What has been charged is on its way into the ledger."""
+
+    def then(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` once the row is in the ledger, or is known to be late. At most one."""
+
+
+@attrs.frozen(kw_only=True)
+class Charge:
+    """What a turn or a transcription cost.
+
+    Attributes:
+        usage: What was priced.
+        cost_usd: Dollars, rounded to a thousand-millionth; ``None`` without a price.
+        receipt: ``None`` where no ledger is kept.
+    """
+
+    usage: Usage | None
+    cost_usd: Decimal | None = None
+    receipt: Receipt | None = None
+
+
+class Ticket(Protocol):
+    """The right to one turn, and what is set aside for it. Ends with exactly one call."""
+
+    def settle(self, turn: Turn) -> Charge:
+        """The turn is over. What was set aside and not used is free again."""
+
+    def void(self) -> None:
+        """There will be no turn: what was set aside is free again."""
+
+
 class TurnDecision(Protocol):
     """An answer that takes time."""
 
-    async def wait(self) -> Refuse | None:
-        """The answer; ``None`` allows the turn. Cancelled when the session ends first."""
+    async def wait(self) -> Ticket | Refuse:
+        """The answer. Cancelled when the session ends first; then nothing stays set aside."""
 
 
 @attrs.frozen
@@ -108,19 +151,40 @@ class Wait:
 
 
 class Meter(Protocol):
-    """Counts and limits one session. Nothing here waits."""
+    """Counts, prices and limits one session. Nothing here waits."""
+
+    @property
+    def tokens_in(self) -> int:
+        """Input tokens of the session so far."""
+
+    @property
+    def tokens_out(self) -> int:
+        """Output tokens of the session so far."""
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """Its cost so far; ``None`` once something in it had no price."""
 
     def opened(self, now: float) -> None:
         """The session begins: the 101 was written."""
 
-    def turn_asked(self, ask: TurnAsk) -> Refuse | Wait | None:
-        """Whether the client may have another turn; ``None`` allows it."""
+    def told(self, model: str | None, transcription_model: str | None) -> None:
+        """What the upstream says the session's models are, whenever it does."""
 
-    def usage(self, usage: Usage, now: float) -> None:
-        """A response or a transcription used this much."""
+    def turn_asked(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
+        """Whether the client may have another turn."""
 
-    def ended(self, now: float) -> None:
-        """The session is over; called exactly once, after the last usage."""
+    def turn_begun(self, ask: TurnAsk) -> Ticket:
+        """The upstream has begun a turn that nobody asked for (it heard the user stop)."""
+
+    def transcribed(self, usage: Usage, now: float) -> Charge:
+        """A transcription of the client's audio used this much, outside any turn."""
+
+    def look(self, now: float) -> float:
+        """Do what time brings (slices of time to bill); returns when to be called again."""
+
+    def ended(self, reason: str, now: float) -> None:
+        """The session is over; called exactly once, after the last charge."""
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +205,7 @@ class Listener(Protocol):
     def turn_started(self, turn_id: str | None, now: float) -> None:
         """A response began."""
 
-    def turn_ended(self, turn: Turn) -> None:
+    def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """A response is over."""
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:
@@ -153,22 +217,54 @@ class Listener(Protocol):
 
 @attrs.define
 class CountingMeter:
-    """Allows every turn and keeps the session's totals."""
+    """Allows every turn, prices nothing and keeps the session's totals."""
 
     tokens_in: int = 0
     tokens_out: int = 0
+    cost_usd: Decimal | None = None
 
     def opened(self, now: float) -> None:
         """See :class:`Meter`."""
 
-    def turn_asked(self, ask: TurnAsk) -> Refuse | Wait | None:
+    def told(self, model: str | None, transcription_model: str | None) -> None:
         """See :class:`Meter`."""
-        return None
 
-    def usage(self, usage: Usage, now: float) -> None:
+    def turn_asked(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
         """See :class:`Meter`."""
-        self.tokens_in += usage.input_total
-        self.tokens_out += usage.output_total
+        return _Free(self)
 
-    def ended(self, now: float) -> None:
+    def turn_begun(self, ask: TurnAsk) -> Ticket:
         """See :class:`Meter`."""
+        return _Free(self)
+
+    def transcribed(self, usage: Usage, now: float) -> Charge:
+        """See :class:`Meter`."""
+        return self.count(usage)
+
+    def look(self, now: float) -> float:
+        """See :class:`Meter`."""
+        return float("inf")
+
+    def ended(self, reason: str, now: float) -> None:
+        """See :class:`Meter`."""
+
+    def count(self, usage: Usage | None) -> Charge:
+        """Add to the totals."""
+        if usage is not None:
+            self.tokens_in += usage.input_total
+            self.tokens_out += usage.output_total
+        return Charge(usage=usage)
+
+
+@attrs.frozen
+class _Free:
+    """A ticket with nothing set aside."""
+
+    meter: CountingMeter
+
+    def settle(self, turn: Turn) -> Charge:
+        """See :class:`Ticket`."""
+        return self.meter.count(turn.usage)
+
+    def void(self) -> None:
+        """See :class:`Ticket`."""

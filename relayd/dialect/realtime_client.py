@@ -11,9 +11,11 @@ import msgspec
 from relayd.core.endings import Reason
 from relayd.core.redact import redact
 from relayd.dialect.exact import DuplicateType, NotAnEvent, TypeWatch, decode_type, unique_fields
-from relayd.dialect.meter import Refuse, TurnAsk, TurnDecision, Wait
+from relayd.dialect.meter import Refuse, TurnDecision, Wait
+from relayd.dialect.realtime_estimates import Heard, amount_of_item
 from relayd.dialect.realtime_events import (
     HEAD,
+    WireSession,
     decode_fields,
     decode_session_update,
     error_event,
@@ -26,9 +28,19 @@ _APPENDS: Final = (
     b'{"type":"input_audio_buffer.append",',
     b'{"type": "input_audio_buffer.append", ',
 )
+_ENVELOPE_BYTES: Final = len(b'{"type":"input_audio_buffer.append","audio":""}')
+"""Of an append, around its audio. A shorter message holds none, and takes nothing away."""
+
 _TYPE_KEY: Final = b'"type"'
+_TYPE_KEY_BYTES: Final = len(_TYPE_KEY)
+_INVALID: Final = "invalid_request_error"
+_SHOWN_MAX_CHARS: Final = 64  # of a model's name, in a message
 _WAY_TO_MODELS: Final = ("session", "audio", "input", "transcription")
 """Keys from a ``session.update`` down to the objects that may name a model."""
+
+
+def _always(model: str) -> bool:
+    return True
 
 
 @attrs.define(kw_only=True)
@@ -40,40 +52,46 @@ class ModelRule:
         transcription: Whether the session is for transcription alone, where the transcription's
             model is the one that is paid for.
         upstream_name: What the account calls a model (``model_map``), as in the URL.
+        priced: Whether a model may be used for money, by the account's name for it.
     """
 
     permits: Callable[[str], bool]
     transcription: bool = False
     upstream_name: Callable[[str], str] = str
+    priced: Callable[[str], bool] = _always
 
 
 class RealtimeClientReader:
     """See :class:`~relayd.protocol.outcomes.ClientReader`."""
 
-    __slots__ = (
-        "_rule",
-        "_turns",
-    )
+    __slots__ = ("_heard", "_rule", "_turns")
 
     def __init__(self, turns: Turns, rule: ModelRule) -> None:
         self._turns = turns
+        self._heard = turns.heard
         self._rule = rule
 
     def message(self, payload: bytes, now: float, *, text: bool) -> Action | None:
         """Decide about one client event. A binary message counts as what it would say as text."""
         if text and _is_plain_append(payload):
+            if (audio_chars := len(payload) - _ENVELOPE_BYTES) > 0:
+                self._heard.appended += audio_chars
             return None
         try:
             kind = decode_type(payload if text else _as_text(payload))
         except DuplicateType as duplicate:
             return Violation(Reason.DUPLICATE_TYPE, str(duplicate))
         except NotAnEvent as wrong:
-            return Drop(error_event("invalid_request_error", "invalid_json", str(wrong)))
+            return Drop(error_event(_INVALID, "invalid_json", str(wrong)))
         match kind:
             case "response.create":
                 return self._create(payload, now)
             case "session.update":
                 return self._update(payload)
+            case "conversation.item.create":
+                self._heard.add_item(amount_of_item(payload))
+            case "input_audio_buffer.append":
+                self._heard.appended += max(0, len(payload) - _ENVELOPE_BYTES)
         return None
 
     def release(self, head: bytes) -> Watch | None:
@@ -82,19 +100,22 @@ class RealtimeClientReader:
         if found is None or found[2] != b"input_audio_buffer.append":
             return None
         watch = TypeWatch(inside=True)
-        return None if watch.feed(head[found.end() :]) is not None else watch
+        if watch.feed(head[found.end() :]) is not None:
+            return None
+        self._heard.appended += len(head) - _ENVELOPE_BYTES
+        return _AppendWatch(watch, self._heard)
 
     def _create(self, payload: bytes, now: float) -> Action | None:
-        turns = self._turns
-        answer: Refuse | Wait | None = turns.closed_to_turns
-        if answer is None:
-            answer = turns.meter.turn_asked(TurnAsk(now=now, payload=payload))
-        match answer:
-            case Refuse():
-                return _refused(answer)
+        turns, event_id = self._turns, event_id_of(payload)
+        if turns.closed_to_turns is not None:
+            return _refused(turns.closed_to_turns, event_id)
+        match turns.meter.turn_asked(turns.ask_of(now, payload)):
+            case Refuse() as refuse:
+                return _refused(refuse, event_id)
             case Wait(decision):
-                return Waiting(_CreateDecision(turns, decision, now, event_id_of(payload)))
-        turns.ask(now, event_id_of(payload))
+                return Waiting(_CreateDecision(turns, decision, now, event_id))
+            case ticket:
+                turns.ask(now, ticket, event_id)
         return None
 
     def _update(self, payload: bytes) -> Action | None:
@@ -103,23 +124,41 @@ class RealtimeClientReader:
         try:
             session = decode_session_update(payload).session
         except msgspec.DecodeError:
-            return _invalid_update("a field has the wrong type")
+            return _invalid_update("a field has the wrong type", event_id_of(payload))
         except RecursionError:
-            return _invalid_update("nested too deeply")
+            return _invalid_update("nested too deeply", event_id_of(payload))
         if _names_a_model_twice(payload):
-            return _invalid_update("a key stands twice in one object, or there are too many")
+            what = "a key stands twice in one object, or there are too many"
+            return _invalid_update(what, event_id_of(payload))
         if session is None:
             return None
-        named = [session.model]
-        if rule.transcription:
-            named.append(session.transcription_model)
-        for model in named:
-            if model is not None and not rule.permits(model):
-                message = f"this key may not use the model {redact(model[:64])!r}"
-                return Drop(error_event("invalid_request_error", "model_not_allowed", message))
+        if (refused := self._refuses_models(session)) is not None:
+            kind, message = refused
+            return Drop(error_event(_INVALID, kind, message, event_id_of(payload)))
         if session.model is None or rule.upstream_name(session.model) == session.model:
             return None
         return Replace(_with_model(payload, rule.upstream_name(session.model)))
+
+    def _refuses_models(self, session: WireSession) -> tuple[str, str] | None:
+        """Code and message where ``session`` names a model that it may not."""
+        rule = self._rule
+        model, transcription_model = session.model, session.transcription_model
+        for asked in (model, transcription_model if rule.transcription else None):
+            if asked is not None and not rule.permits(asked):
+                return "model_not_allowed", f"this key may not use the model {_shown(asked)}"
+        paid = (None if model is None else rule.upstream_name(model), transcription_model)
+        for name in paid:
+            if name is not None and not rule.priced(name):
+                return "model_not_priced", (
+                    f"This key has a budget and the model {_shown(name)} has no price, so it"
+                    " cannot be used with it. The operator can add a price, or use a key without"
+                    " a budget."
+                )
+        return None
+
+
+def _shown(model: str) -> str:
+    return repr(redact(model[:_SHOWN_MAX_CHARS]))
 
 
 def _with_model(payload: bytes, model: str) -> bytes:
@@ -141,19 +180,36 @@ class _CreateDecision:
     event_id: str | None
 
     async def wait(self) -> Action | None:
-        refused = await self.decision.wait() or self.turns.closed_to_turns
-        if refused is not None:
-            return _refused(refused)
-        self.turns.ask(self.asked_at, self.event_id)
+        answer = await self.decision.wait()
+        if isinstance(answer, Refuse):
+            return _refused(answer, self.event_id)
+        closed = self.turns.closed_to_turns
+        if closed is not None:  # since the question was put
+            answer.void()
+            return _refused(closed, self.event_id)
+        self.turns.ask(self.asked_at, answer, self.event_id)
         return None
 
 
-def _refused(refuse: Refuse) -> Drop:
-    return Drop(error_event(refuse.kind, refuse.code, refuse.message))
+@attrs.frozen
+class _AppendWatch:
+    """Counts the rest of an append that is on its way, and looks for a second type in it."""
+
+    types: TypeWatch
+    heard: Heard
+
+    def feed(self, piece: bytes) -> Violation | None:
+        """See :class:`~relayd.protocol.outcomes.Watch`."""
+        self.heard.appended += len(piece)
+        return self.types.feed(piece)
 
 
-def _invalid_update(what: str) -> Drop:
-    return Drop(error_event("invalid_request_error", "invalid_value", f"session.update: {what}"))
+def _refused(refuse: Refuse, event_id: str | None) -> Drop:
+    return Drop(error_event(refuse.kind, refuse.code, refuse.message, event_id))
+
+
+def _invalid_update(what: str, event_id: str | None) -> Drop:
+    return Drop(error_event(_INVALID, "invalid_value", f"session.update: {what}", event_id))
 
 
 def _as_text(payload: bytes) -> bytes:
@@ -189,4 +245,4 @@ def _is_plain_append(payload: bytes) -> bool:
     if not payload.startswith(_APPENDS) or payload.find(b"\\") >= 0:
         return False
     last = payload.rfind(b'"', 0, payload.rfind(b'"'))
-    return payload.find(_TYPE_KEY, len(_TYPE_KEY), last + len(_TYPE_KEY)) < 0
+    return payload.find(_TYPE_KEY, _TYPE_KEY_BYTES, last + _TYPE_KEY_BYTES) < 0

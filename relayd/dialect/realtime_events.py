@@ -11,8 +11,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from relayd.dialect.meter import Usage
-
 HEAD: Final = re.compile(
     rb"[ \t\r\n]*\{[ \t\r\n]*"
     rb'("event_id"[ \t\r\n]*:[ \t\r\n]*"[^"\\]{0,128}"[ \t\r\n]*,[ \t\r\n]*)?'
@@ -20,31 +18,10 @@ HEAD: Final = re.compile(
 )
 """A message whose first field is its type, or its second behind the event's id."""
 
+EVENT_ID_MAX_CHARS: Final = 128
+"""How much of a client's own id for an event is kept and answered with."""
 
 _NOTHING: Final = msgspec.Raw(b"null")
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-class _Details(msgspec.Struct):
-    text_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    image_tokens: Count | None = None
-
-
-class _InputDetails(_Details):
-    cached_tokens: Count | None = None
-    cached_tokens_details: _Details | None = None
-
-
-class WireUsage(msgspec.Struct):
-    """``usage`` of a response or of a transcription."""
-
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    input_token_details: _InputDetails | None = None
-    output_token_details: _Details | None = None
 
 
 class WireError(msgspec.Struct):
@@ -79,7 +56,9 @@ class ServerEvent(msgspec.Struct):
     response: WireResponse | None = None
     response_id: str | None = None
     item_id: str | None = None
+    content_index: Annotated[int, msgspec.Meta(ge=0, le=2**31)] | None = None
     usage: msgspec.Raw = _NOTHING
+    session: msgspec.Raw = _NOTHING
     error: WireError | None = None
     rate_limits: list[WireLimit] = []
 
@@ -126,55 +105,27 @@ decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """An object's fields, each value as it is spelled."""
 
 decode_session_update: Final = msgspec.json.Decoder(SessionUpdate).decode
-_decode_usage: Final = msgspec.json.Decoder(WireUsage | None).decode
 _decode_identified: Final = msgspec.json.Decoder(_Identified).decode
 
 
 def event_id_of(payload: bytes) -> str | None:
-    """The id that a client gave its event; ``None`` for none that could be answered to."""
+    """The id that a client gave its event, cut; ``None`` for none that could be answered to."""
     try:
-        return _decode_identified(payload).event_id
+        return cut_event_id(_decode_identified(payload).event_id)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def read_usage(raw: msgspec.Raw, source: str, upstream_id: str | None) -> Usage | None:
-    """The usage as numbers; ``None`` where the upstream gave none (null, ``{}``) or nonsense.
+def cut_event_id(event_id: str | None) -> str | None:
+    """At most :data:`EVENT_ID_MAX_CHARS` of it, which is how ids are kept and compared."""
+    return None if event_id is None else event_id[:EVENT_ID_MAX_CHARS]
 
-    Where cached tokens are not told apart by kind they count as text first, capped by the text
-    tokens there are, the rest as audio.
+
+def error_event(kind: str, code: str, message: str, event_id: str | None = None) -> bytes:
+    """An ``error`` event of relayd's own, in the shape of the upstream's.
+
+    Args:
+        event_id: The client's own, of the event that went wrong.
     """
-    try:
-        wire = _decode_usage(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    if wire is None or (wire.input_tokens is None and wire.seconds is None):
-        return None
-    given = wire.input_token_details or _InputDetails()
-    out = wire.output_token_details or _Details()
-    text, audio = given.text_tokens or 0, given.audio_tokens or 0
-    cached = given.cached_tokens_details
-    if cached is None:
-        cached_text = min(given.cached_tokens or 0, text)
-        cached = _Details(cached_text, (given.cached_tokens or 0) - cached_text)
-    return Usage(
-        source=source,
-        upstream_id=upstream_id,
-        input_text=text,
-        input_audio=audio,
-        input_image=given.image_tokens or 0,
-        cached_text=cached.text_tokens or 0,
-        cached_audio=cached.audio_tokens or 0,
-        cached_image=cached.image_tokens or 0,
-        output_text=out.text_tokens or 0,
-        output_audio=out.audio_tokens or 0,
-        input_total=wire.input_tokens or 0,
-        output_total=wire.output_tokens or 0,
-        seconds=wire.seconds,
-    )
-
-
-def error_event(kind: str, code: str, message: str) -> bytes:
-    """An ``error`` event of relayd's own, in the shape of the upstream's."""
-    error = {"type": kind, "code": code, "message": message, "param": None, "event_id": None}
+    error = {"type": kind, "code": code, "message": message, "param": None, "event_id": event_id}
     return msgspec.json.encode({"type": "error", "event_id": "event_relayd", "error": error})

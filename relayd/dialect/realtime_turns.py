@@ -1,4 +1,4 @@
-"""Which responses of a Realtime session are asked for, running and over."""
+"""Which responses of a Realtime session are asked for, running and over, and what they used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections import deque
 from typing import Final
 
 import attrs
+import msgspec
 
 from relayd.core.endings import Reason
-from relayd.dialect.meter import Listener, Meter, Refuse, Turn, Usage
+from relayd.dialect.meter import Listener, Meter, Refuse, Ticket, Turn, TurnAsk, Usage
+from relayd.dialect.realtime_estimates import Amount, Heard, Medium, estimate
+from relayd.dialect.realtime_settings import Output, Settings
+from relayd.dialect.realtime_transcriptions import Transcriptions
+from relayd.dialect.realtime_usage import complete, decode_usage
 from relayd.protocol.outcomes import Notice
 
 ASKED_MAX: Final = 64
@@ -17,28 +22,44 @@ ASKED_MAX: Final = 64
 TURNS_MAX: Final = 64
 """Responses in progress that are remembered (out-of-band ones run side by side)."""
 
+ENDED_MAX: Final = 64
+"""Ids of responses that are remembered to be over, so that none is counted twice."""
+
 IDLE: Final = Notice("idle")
 """Handed to the session's task, on request, when the last running response has ended."""
 
+_FAILED: Final = "failed"
 
-@attrs.frozen
+
+@attrs.frozen(eq=False)
 class _Asked:
     at: float
     event_id: str | None  # the client's own, which an error may name
+    ticket: Ticket
 
 
 @attrs.define
 class _Running:
+    number: int
     asked_at: float
+    came: Amount  # its input, as far as it was new
+    went: Amount = attrs.field(factory=Amount)  # its output so far
     first_output_at: float | None = None
+    ticket: Ticket = attrs.field(init=False)
 
 
 class Turns:
     """The state that the readers of a session's two directions share.
 
+    Every ticket that the meter gives is here from then on, in ``asked`` and then in ``running``,
+    and whatever takes it out settles or voids it.
+
     Attributes:
         meter: Asked for every turn, told of every usage.
         listener: Told of every turn's beginning and end.
+        settings: What the upstream says the session is set to.
+        heard: What the client has sent for the model to read.
+        transcriptions: Of what the client said.
         waits_for_output: How many running responses have had no output yet.
         tell_idle: Ask for :data:`IDLE` when the last running response has ended.
         closed_to_turns: While set, a new response is refused with it.
@@ -47,11 +68,18 @@ class Turns:
     def __init__(self, meter: Meter, listener: Listener) -> None:
         self.meter = meter
         self.listener = listener
+        self.settings = Settings()
+        self.heard = Heard()
+        self.transcriptions = Transcriptions(meter, self.heard, self.settings)
         self.tell_idle = False
         self.closed_to_turns: Refuse | None = None
-        self.asked: deque[_Asked] = deque(maxlen=ASKED_MAX)
+        self.asked: deque[_Asked] = deque()
         self.running: dict[str | None, _Running] = {}
         self.waits_for_output = 0
+        self._ended: deque[str] = deque(maxlen=ENDED_MAX)
+        self._unclaimed = Amount()  # output while no response was known to run
+        self._number = 0  # of the turn that began last
+        self._over = False
 
     @property
     def busy(self) -> bool:
@@ -69,27 +97,59 @@ class Turns:
 
     def cut_short(self, reason: Reason, now: float) -> None:
         """The session is over: every response that still runs ends with it, unpaid."""
-        for turn_id, running in self.running.items():
-            self._report(turn_id, running, reason.value, None, now)
-        for asked in self.asked:
-            self._report(None, _Running(asked.at), reason.value, None, now)
-        self.running.clear()
-        self.asked.clear()
+        self._over = True
+        if self.closed_to_turns is None:
+            self.closed_to_turns = Refuse("server_error", reason.value, "The session is over.")
+        running, self.running = self.running, {}
+        asked, self.asked = self.asked, deque()
         self.waits_for_output = 0
+        for turn_id, turn in running.items():
+            self._settle(turn_id, turn, reason.value, None, now)
+        for create in asked:
+            turn = self._next(create.at, Amount())
+            turn.ticket = create.ticket
+            self._settle(None, turn, reason.value, None, now)
 
-    def ask(self, now: float, event_id: str | None = None) -> None:
-        """A create is sent on."""
-        self.asked.append(_Asked(now, event_id))
+    # -- what the client does
+
+    def ask_of(self, now: float, create: bytes | None = None) -> TurnAsk:
+        """What a response would take that is asked for by ``create``, or begun by the upstream."""
+        settings = self.settings
+        output: Output = settings.output if create is None else settings.of_create(create)
+        return TurnAsk(
+            now=now,
+            expected=self._estimate(None, self.heard.due(), Amount()),
+            output_max_tokens=output.tokens_max,
+            audio=output.audio,
+        )
+
+    def ask(self, now: float, ticket: Ticket, event_id: str | None = None) -> None:
+        """A create is sent on; of too many without a response the oldest is given up."""
+        if self._over:
+            ticket.void()
+            return
+        if len(self.asked) >= ASKED_MAX:
+            self.asked.popleft().ticket.void()
+        self.asked.append(_Asked(now, event_id, ticket))
         self.listener.turn_asked(now)
 
+    # -- what the upstream says
+
+    def told(self, session: msgspec.Raw) -> None:
+        """``session.created`` or ``session.updated`` passed."""
+        self.settings.tell(session)
+        self.meter.told(self.settings.model, self.settings.transcription_model)
+
     def started(self, turn_id: str | None, now: float) -> None:
-        """``response.created`` passed."""
-        if turn_id in self.running:
+        """``response.created`` passed; of too many responses the oldest is given up."""
+        if self._over or turn_id in self.running or turn_id in self._ended:
             return
-        asked_at = self._next_asked_at(now)
-        if len(self.running) < TURNS_MAX:
-            self.running[turn_id] = _Running(asked_at)
-            self._count_waiting()
+        if len(self.running) >= TURNS_MAX:
+            self.running.pop(next(iter(self.running))).ticket.void()
+        if not self.running:
+            self._unclaimed = Amount()
+        self._begin(turn_id, now)
+        self._count_waiting()
         self.listener.turn_started(turn_id, now)
 
     def output(self, turn_id: str | None, now: float) -> None:
@@ -99,31 +159,56 @@ class Turns:
             running.first_output_at = now
             self._count_waiting()
 
+    def passed(self, turn_id: str | None, medium: Medium, size: int) -> None:
+        """Deltas passed whose values have ``size`` bytes together."""
+        running = self.running.get(self._known(turn_id))
+        went = self._unclaimed if running is None else running.went
+        if medium is Medium.AUDIO:
+            went.audio += size
+        else:
+            went.text += size
+
     def finished(
-        self, turn_id: str | None, status: str | None, usage: Usage | None, now: float
+        self, turn_id: str | None, status: str | None, usage: msgspec.Raw, now: float
     ) -> None:
-        """``response.done`` passed."""
-        running = self.running.pop(self._known(turn_id), None)
-        if running is None:  # an upstream that does not say when a response begins
-            running = _Running(self._next_asked_at(now))
+        """``response.done`` passed. Of a response that has ended already it changes nothing."""
+        turn_id = self._known(turn_id)
+        if self._over or turn_id in self._ended:
+            return
+        if turn_id not in self.running:  # an upstream that does not say when a response begins
+            unannounced = self._begin(turn_id, now)
+            unannounced.went, self._unclaimed = self._unclaimed, Amount()
+        running = self.running.pop(turn_id)
+        if turn_id is not None:
+            self._ended.append(turn_id)
         self._count_waiting()
-        if usage is not None:
-            self.meter.usage(usage, now)
-        self._report(turn_id, running, status or "completed", usage, now)
+        used = self._used(turn_id, running, status, usage)
+        self._settle(turn_id, running, status or "completed", used, now)
 
     def unasked(self, event_id: str | None) -> None:
         """An error arrived: the create that it names, else most likely the oldest, has failed."""
-        if event_id is None:
-            if self.asked:
-                self.asked.popleft()
-            return
         for asked in self.asked:
-            if asked.event_id == event_id:
+            if event_id is None or asked.event_id == event_id:
                 self.asked.remove(asked)
+                asked.ticket.void()
                 return
 
-    def _next_asked_at(self, now: float) -> float:
-        return self.asked.popleft().at if self.asked else now
+    # -- what both come to
+
+    def _next(self, asked_at: float, came: Amount) -> _Running:
+        self._number += 1
+        return _Running(self._number, asked_at, came)
+
+    def _begin(self, turn_id: str | None, now: float) -> _Running:
+        """The oldest create has its response, or the upstream began one that nobody asked for."""
+        ask = self.ask_of(now)
+        running = self.running[turn_id] = self._next(now, self.heard.take())
+        if self.asked:
+            asked = self.asked.popleft()
+            running.asked_at, running.ticket = asked.at, asked.ticket
+        else:  # the meter may end the session over it, and has to find it busy
+            running.ticket = self.meter.turn_begun(ask)
+        return running
 
     def _known(self, turn_id: str | None) -> str | None:
         """The response meant by an event that names none: the only one, if it is one."""
@@ -135,16 +220,31 @@ class Turns:
         turns = self.running.values()
         self.waits_for_output = sum(turn.first_output_at is None for turn in turns)
 
-    def _report(
+    def _used(
+        self, turn_id: str | None, running: _Running, status: str | None, usage: msgspec.Raw
+    ) -> Usage:
+        """What a response used that is over; one that failed without output was for nothing."""
+        expected = self._estimate(turn_id, running.came, running.went)
+        wire = decode_usage(usage)
+        if wire is not None:
+            return complete(wire, expected)
+        if status == _FAILED and not running.went:
+            return self._estimate(turn_id, Amount(), Amount())
+        return expected
+
+    def _estimate(self, turn_id: str | None, came: Amount, went: Amount) -> Usage:
+        return estimate("response", turn_id, came, went, self.settings.formats)
+
+    def _settle(
         self, turn_id: str | None, running: _Running, reason: str, usage: Usage | None, now: float
     ) -> None:
-        self.listener.turn_ended(
-            Turn(
-                turn_id=turn_id,
-                reason=reason,
-                asked_at=running.asked_at,
-                first_output_at=running.first_output_at,
-                ended_at=now,
-                usage=usage,
-            )
+        turn = Turn(
+            number=running.number,
+            turn_id=turn_id,
+            reason=reason,
+            asked_at=running.asked_at,
+            first_output_at=running.first_output_at,
+            ended_at=now,
+            usage=usage,
         )
+        self.listener.turn_ended(turn, running.ticket.settle(turn))

@@ -7,6 +7,7 @@ time and memory, and does its waiting elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import attrs
 
@@ -44,6 +45,7 @@ class SessionEnded:
     turns: int
     tokens_in: int
     tokens_out: int
+    cost_usd: Decimal | None
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +67,7 @@ class TurnEnded:
     duration_ms: float
     tokens_in: int | None
     tokens_out: int | None
+    cost_usd: Decimal | None
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from relayd.core import endings, refusals
+from relayd.core import endings
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
 from relayd.core.refusals import STATUS
 from relayd.observe.events import EVENTS, FIELDS
@@ -40,8 +40,7 @@ and nothing in this version ends a session with it.
 
 _REFUSALS: Final = """\
 The `reason` of `connection.refused`, which is also `error.code` in the JSON body, with the HTTP
-status. Status 0: nobody was left to send one to. *reserved*: nothing in this version refuses with
-it.
+status. Status 0: nobody was left to send one to.
 """
 
 
@@ -106,11 +105,7 @@ def _to_upstream(reason: Reason, ending: Ending) -> str:
 def _refusal_rows() -> Iterable[tuple[str, str]]:
     for status in sorted(set(STATUS.values())):
         codes = [code for code, its_status in STATUS.items() if its_status == status]
-        yield str(status), ", ".join(map(_refusal_cell, codes))
-
-
-def _refusal_cell(code: refusals.RefusalCode) -> str:
-    return f"`{code}`" + (" (reserved)" if code in refusals.RESERVED else "")
+        yield str(status), ", ".join(f"`{code}`" for code in codes)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

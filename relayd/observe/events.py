@@ -33,6 +33,12 @@ class LogEvent(enum.StrEnum):
     ACCEPT_PAUSED = "accept.paused"
     ACCEPT_RESUMED = "accept.resumed"
     MASK_DEGRADED = "mask.degraded"
+    MODEL_UNPRICED = "model.unpriced"
+    LEDGER_COMMITTED = "ledger.committed"
+    LEDGER_FAILED = "ledger.failed"
+    LEDGER_RECOVERED = "ledger.recovered"
+    LEDGER_LOST = "ledger.lost"
+    STATE_FAILED = "state.failed"
 
 
 @attrs.frozen
@@ -91,7 +97,7 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
             *("session_id", "turn_id", "dialect", "key", "account", "model"),
             *("ttft_ms", "duration_ms", "tokens_in", "tokens_out"),
             *("tokens_in_text", "tokens_in_audio", "tokens_in_image", "tokens_in_cached"),
-            *("tokens_out_text", "tokens_out_audio", "cost_usd", "reason"),
+            *("tokens_out_text", "tokens_out_audio", "estimated", "cost_usd", "reason"),
         ),
     ),
     LogEvent.UPSTREAM_FAILED: EventSpec(
@@ -131,6 +137,30 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
         " the CPU per byte.",
         ("message",),
     ),
+    LogEvent.MODEL_UNPRICED: EventSpec(
+        "Something was used that has no price: its cost is null. Once per model and process.",
+        ("model", "account", "message"),
+    ),
+    LogEvent.LEDGER_COMMITTED: EventSpec(
+        "Rows were written to the ledger. At level debug.",
+        ("rows", "pending", "duration_ms"),
+    ),
+    LogEvent.LEDGER_FAILED: EventSpec(
+        "Rows could not be written to the ledger. They are kept and tried again.",
+        ("message", "pending"),
+    ),
+    LogEvent.LEDGER_RECOVERED: EventSpec(
+        "The ledger takes rows again.",
+        ("rows", "duration_s"),
+    ),
+    LogEvent.LEDGER_LOST: EventSpec(
+        "Rows were dropped: there was no room for more, or relayd stopped before they went in.",
+        ("rows", "message"),
+    ),
+    LogEvent.STATE_FAILED: EventSpec(
+        "The store of the limits did not answer; `state.on_failure` says what limits do meanwhile.",
+        ("message", "dropped"),
+    ),
 }
 
 FIELDS: Final[dict[str, str]] = {
@@ -145,11 +175,13 @@ FIELDS: Final[dict[str, str]] = {
     "client_close": "close code on the client's side: received, else sent; null where there was"
     " none",
     "connect_ms": "dialling the upstream that was chosen, its handshake included",
-    "cost_usd": "what it cost, in US dollars",
+    "cost_usd": "what it cost, in US dollars; null where something in it has no price",
     "dialect": "`realtime` or `passthrough`",
+    "dropped": "changes to limits that were given up",
     "drain_s": "how long sessions get to end",
     "duration_ms": "from the client's create, else from the start of the response, to its end",
     "duration_s": "from start to end",
+    "estimated": "whether relayd had to estimate the tokens, since the upstream did not tell them",
     "fault": "who is to blame: `none`, `client`, `upstream` or `relay`",
     "first_frame_ms": "from the upstream's 101 to its first message",
     "key": "name of the client's key; the key itself is never logged",
@@ -161,8 +193,10 @@ FIELDS: Final[dict[str, str]] = {
     "messages_down": "messages relayed to the client",
     "messages_up": "messages relayed to the upstream",
     "model": "the model the client asked for",
+    "pending": "rows that wait to be written",
     "path": "where in the file the mistake is",
     "reason": "the word of the tables below; of a turn, the upstream's own word for its end",
+    "rows": "how many rows",
     "session_id": "names a session in every line about it",
     "sessions": "how many sessions were open",
     "sessions_max": "how many sessions are accepted at once",

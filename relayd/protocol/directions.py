@@ -87,6 +87,9 @@ class UpstreamFlow(Flow):
                     self._fail(Reason.BAD_UTF8, "a text message that is not UTF-8")
                     break
                 if reader is not None and not payload.startswith(reader.proof):
+                    self.messages += messages
+                    self.bytes += total
+                    messages = total = 0  # a reader that counts sees exact counts
                     self.event = reader.message(payload, now)
             messages += 1
             total += length

@@ -133,3 +133,26 @@ class UpstreamReader(Protocol):
 
         The notice is given when the message has been sent on whole.
         """
+
+
+class Counts(Protocol):
+    """What a flow has sent on; a :class:`~relayd.protocol.flow.Flow` is one."""
+
+    @property
+    def messages(self) -> int:
+        """Whole messages, without the one that is being read."""
+
+    @property
+    def bytes(self) -> int:
+        """Their payload bytes."""
+
+
+class CountingReader(UpstreamReader, Protocol):
+    """Knows also of the messages that its proof kept from it, how many they were and how long.
+
+    Attributes:
+        counts: Of the flow that it reads, set by whoever makes that; exact whenever the reader
+            is called. While it is ``None`` nothing is known of what was not read.
+    """
+
+    counts: Counts | None

@@ -49,11 +49,13 @@ class Demand:
         dialect: A key of :data:`relayd.routing.roster.PROVIDERS`.
         model: The name the client asked for; ``None`` where any account of the dialect will do.
         account: The only account that will do. Passthrough always names one.
+        among: The only accounts that will do, where not every one that serves the model does.
     """
 
     dialect: str
     model: str | None = None
     account: str | None = None
+    among: frozenset[str] | None = None
 
     def __attrs_post_init__(self) -> None:
         assert self.dialect in PROVIDERS
@@ -120,7 +122,8 @@ def why_none(roster: Roster, demand: Demand, *, now: float, tried: Collection[st
 def _candidates(roster: Roster, demand: Demand) -> Sequence[Standing]:
     """The enabled accounts that could take the session, were they free and well."""
     if demand.account is None:
-        return roster.serving(demand.dialect, demand.model)
+        serving, among = roster.serving(demand.dialect, demand.model), demand.among
+        return serving if among is None else [s for s in serving if s.account.name in among]
     standing = roster.standing(demand.account)
     if standing is None or not standing.account.enabled:
         return ()

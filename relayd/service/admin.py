@@ -36,11 +36,12 @@ class Readiness:
 
     draining: bool
     overloaded: bool
+    ledger_failing: bool
 
     @property
     def ready(self) -> bool:
         """Whether connections are welcome."""
-        return not (self.draining or self.overloaded)
+        return not (self.draining or self.overloaded or self.ledger_failing)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +84,7 @@ class Admin:
         if head.path == "/livez":
             return _response(200, {"live": True}, head)
         state = self.readiness()
-        checks = {"draining": state.draining, "overloaded": state.overloaded}
+        checks = attrs.asdict(state)
         return _response(200 if state.ready else 503, {"ready": state.ready, **checks}, head)
 
     def _refusal(self, head: Head, *, tcp: bool) -> Refusal | None:

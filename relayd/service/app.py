@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -18,24 +18,18 @@ import trio
 import relayd
 from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason
-from relayd.core.hold import HoldBudget
 from relayd.dialect.meter import Refuse
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger, lines_lost
 from relayd.protocol.frames import MASK_COMPILED
-from relayd.routing.roster import Roster
 from relayd.service import listeners, process
-from relayd.service.acceptor import Acceptor, Reserve, SlowHeads
+from relayd.service.acceptor import Acceptor
 from relayd.service.admin import Admin, Readiness
-from relayd.service.door import Door
-from relayd.service.notify import Notifier
-from relayd.session.admission import OpenQuota
-from relayd.session.connecting import Connector
+from relayd.service.parts import Ground, Parts, Trust, build, open_books, open_database
+from relayd.session.metering import Books
 from relayd.session.probing import probe_disabled
-from relayd.transport import tls
 from relayd.transport.reactor import Reactor
-from relayd.transport.resolve import Resolver
 
 log = get_logger()
 
@@ -59,6 +53,7 @@ class Running:
         admin: The bound admin address.
         drain: Stop accepting, and end when the sessions have: the first SIGTERM.
         stop: End every session now: the second SIGTERM.
+        apply: Use another configuration for new sessions; sessions of removed keys end.
         bus: What happens, for those who subscribe.
     """
 
@@ -66,30 +61,8 @@ class Running:
     admin: str
     drain: Callable[[], None]
     stop: Callable[[], None]
+    apply: Callable[[Snapshot], None]
     bus: Bus
-
-
-@attrs.define(kw_only=True)
-class _Parts:
-    """What one run is made of."""
-
-    snapshot: Snapshot
-    bus: Bus
-    reactor: Reactor
-    door: Door
-    roster: Roster
-    connector: Connector
-    notifier: Notifier
-    reserve: Reserve
-    public: list[socket.socket]
-    admin: socket.socket
-    draining: trio.Event = attrs.field(factory=trio.Event)
-    stopping: trio.Event = attrs.field(factory=trio.Event)
-
-    def stop(self) -> None:
-        """Drain, and do not wait for it."""
-        self.draining.set()
-        self.stopping.set()
 
 
 async def serve(
@@ -97,30 +70,41 @@ async def serve(
     *,
     environ: Mapping[str, str] = os.environ,
     bus: Bus | None = None,
+    wall: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until :attr:`Running.drain` has run its course.
 
+    Args:
+        snapshot: The configuration to start with.
+        environ: Where descriptors, directories and the service manager's socket are found.
+        bus: Where sessions and turns are told.
+        wall: Seconds since the epoch: budgets and expiries go by the calendar.
+        task_status: Gets a :class:`Running`.
+
     Raises:
+        LedgerError: The ledger cannot be opened.
         listeners.BindError: A listener could not be bound; nothing has been started.
         tls.TlsFileError: A certificate cannot be used.
 
     Cancelling it ends every session as ``drain``, within a second or two.
     """
-    contexts = {
-        ca: tls.client_context(ca) for ca in {account.tls_ca for account in snapshot.accounts}
-    }
-    files = snapshot.settings.server.tls
-    server_tls = tls.server_context(files.certificate, files.private_key) if files else None
+    trust = Trust.of(snapshot)
     bound: list[socket.socket] = []
+    database = await open_database(snapshot, environ)
     reactor = Reactor()
     try:
         wanted = (*snapshot.settings.server.listen, snapshot.settings.server.admin)
         bound.extend(listeners.bind(where, environ) for where in wanted)
         async with trio.open_nursery() as core:
-            parts = _build(
-                snapshot, core, bound, reactor, contexts, server_tls, bus or Bus(), environ
+            ground = Ground(
+                core=core,
+                reactor=reactor,
+                trust=trust,
+                books=open_books(snapshot, database, wall),
+                bus=bus or Bus(),
             )
+            parts = build(snapshot, ground, bound, environ)
             try:
                 await _run(parts, core, task_status)
             finally:
@@ -128,56 +112,19 @@ async def serve(
                 core.cancel_scope.cancel(reason="stopped")
     finally:
         reactor.close()
+        database.close()
         for sock in bound:
             if sock.fileno() >= 0:
                 listeners.close(sock)
 
 
-def _build(
-    snapshot: Snapshot,
-    core: trio.Nursery,
-    bound: list[socket.socket],
-    reactor: Reactor,
-    contexts: Mapping[str | None, ssl.SSLContext],
-    server_tls: ssl.SSLContext | None,
-    bus: Bus,
-    environ: Mapping[str, str],
-) -> _Parts:
-    limits = snapshot.settings.limits
-    hold = HoldBudget(limits.hold_max_bytes)
-    roster = Roster.of(snapshot.accounts)
-    connector = Connector(
-        roster=roster, resolver=Resolver(core), contexts=contexts, hold=hold, bus=bus
-    )
-    door = Door(
-        snapshot=snapshot,
-        tls=server_tls,
-        reactor=reactor,
-        connector=connector,
-        quota=OpenQuota(limits.sessions_max or process.sessions_max()),
-        bus=bus,
-        hold=hold,
-        slow_heads=SlowHeads(limits.handshakes_per_ip_max),
-    )
-    return _Parts(
-        snapshot=snapshot,
-        bus=bus,
-        reactor=reactor,
-        door=door,
-        roster=roster,
-        connector=connector,
-        notifier=Notifier.from_environ(environ),
-        reserve=Reserve(),
-        public=bound[:-1],
-        admin=bound[-1],
-    )
-
-
-async def _run(parts: _Parts, core: trio.Nursery, task_status: trio.TaskStatus[Running]) -> None:
+async def _run(parts: Parts, core: trio.Nursery, task_status: trio.TaskStatus[Running]) -> None:
     started_at = trio.current_time()
     # Sessions that are cancelled still say goodbye, for which the reactor has to turn.
     beneath = trio.CancelScope(shield=True)
-    core.start_soon(_run_within, beneath, parts.reactor.run)
+    core.start_soon(_run_within, beneath, parts.ground.reactor.run)
+    writing = trio.CancelScope(shield=True)
+    core.start_soon(_run_books, writing, parts.ground.books)
     try:
         _start_admin(parts, core)
         core.start_soon(probe_disabled, parts.connector)
@@ -195,6 +142,7 @@ async def _run(parts: _Parts, core: trio.Nursery, task_status: trio.TaskStatus[R
             await _drain(parts, connections)
     finally:
         beneath.cancel(reason="stopped")
+        writing.cancel(reason="stopped")
     log.info(
         LogEvent.SERVER_STOPPED,
         cause="drained" if not parts.stopping.is_set() else "stopped",
@@ -203,18 +151,22 @@ async def _run(parts: _Parts, core: trio.Nursery, task_status: trio.TaskStatus[R
     )
 
 
-def _start_admin(parts: _Parts, core: trio.Nursery) -> None:
+def _start_admin(parts: Parts, core: trio.Nursery) -> None:
     token = parts.snapshot.settings.server.admin_token
     admin = Admin(
         token=token,
-        readiness=lambda: Readiness(draining=parts.door.draining, overloaded=parts.door.hold.full),
+        readiness=lambda: Readiness(
+            draining=parts.door.draining,
+            overloaded=parts.door.hold.full,
+            ledger_failing=parts.door.books.ledger.failing,
+        ),
     )
     where = listeners.address_of(parts.admin)
     acceptor = Acceptor(parts.admin, where, admin.serve, core, parts.reserve)
     core.start_soon(acceptor.run)
 
 
-def _announce(parts: _Parts, task_status: trio.TaskStatus[Running]) -> None:
+def _announce(parts: Parts, task_status: trio.TaskStatus[Running]) -> None:
     """Say that connections are accepted: to the log, the service manager and the caller."""
     addresses = tuple(map(listeners.address_of, parts.public))
     admin = listeners.address_of(parts.admin)
@@ -238,12 +190,13 @@ def _announce(parts: _Parts, task_status: trio.TaskStatus[Running]) -> None:
             admin=admin,
             drain=parts.draining.set,
             stop=parts.stop,
-            bus=parts.bus,
+            apply=parts.door.apply,
+            bus=parts.ground.bus,
         )
     )
 
 
-async def _drain(parts: _Parts, connections: trio.Nursery) -> None:
+async def _drain(parts: Parts, connections: trio.Nursery) -> None:
     """Stop accepting; let running responses end; cut what is left at the deadline."""
     drain_s = parts.snapshot.settings.server.drain_s
     door = parts.door
@@ -258,6 +211,14 @@ async def _drain(parts: _Parts, connections: trio.Nursery) -> None:
     for session in tuple(door.sessions.values()):
         session.leave(Reason.DRAIN, at=deadline, refuse=_DRAINING)
     connections.cancel_scope.deadline = deadline + DRAIN_MARGIN_S
+
+
+async def _run_books(scope: trio.CancelScope, books: Books) -> None:
+    """The limits end before the ledger does: what they still apply may be written down."""
+    with scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(books.limits.run)
+            nursery.start_soon(books.ledger.run)
 
 
 async def _stop_when_told(stopping: trio.Event, connections: trio.CancelScope) -> None:

@@ -17,10 +17,9 @@ import attrs
 import trio
 
 from relayd.config.snapshot import Snapshot
-from relayd.core.endings import Side
+from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
-from relayd.dialect.meter import CountingMeter
 from relayd.observe.bus import Bus, SessionFacts
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
@@ -40,11 +39,14 @@ from relayd.session.dialects import (
     answer_subprotocol,
     conversation_of,
     message_max_bytes,
+    priced_model,
     wish_of,
 )
+from relayd.session.metering import LEDGER_UNAVAILABLE, Books, SessionMeter
 from relayd.session.reporter import Reporter, Timing
 from relayd.session.routes import find_route
 from relayd.session.session import Session
+from relayd.session.terms import KEY_REMOVED, Deadlines, removed, term_of
 from relayd.transport import raw, tls
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.errors import DialError, DialErrorKind, TlsError
@@ -60,6 +62,11 @@ _TOO_MANY_SLOW: Final = "Too many requests of this address are unfinished; this 
 _GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before its request was complete.")
 _DRAINING: Final = Refusal(
     RefusalCode.DRAINING, "relayd is restarting; connect again.", retry_after_s=1.0
+)
+
+
+_LEDGER_UNAVAILABLE: Final = Refusal(
+    RefusalCode.LEDGER_UNAVAILABLE, LEDGER_UNAVAILABLE.message, retry_after_s=5.0
 )
 
 
@@ -80,12 +87,23 @@ class Door:
     reactor: Reactor
     connector: Connector
     quota: Quota
+    books: Books
     bus: Bus
     hold: HoldBudget
     slow_heads: SlowHeads
     sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     draining: bool = attrs.field(default=False, init=False)
     crashes: int = attrs.field(default=0, init=False)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Use a new configuration from now on; sessions whose key is no longer in it end.
+
+        A session goes on under the configuration it was admitted by, but not without its key.
+        """
+        self.snapshot = snapshot
+        for session in tuple(self.sessions.values()):
+            if removed(session.key, snapshot):
+                session.run_out(Reason.KEY_REMOVED, KEY_REMOVED)
 
     async def serve(self, sock: socket.socket, address: str, number: int = 0) -> None:
         """Serve one accepted connection to its end. Owns ``sock``; raises nothing for a peer."""
@@ -208,7 +226,9 @@ class Door:
             request = check_upgrade(head)
         except HeadError as error:
             raise Refused(error.refusal) from None
-        granted = admit(request, visit.address, self.snapshot, trio.current_time())
+        granted = admit(
+            request, visit.address, self.snapshot, trio.current_time(), self.books.wall()
+        )
         if isinstance(granted, Refusal):
             visit.key = granted.key_name
             raise Refused(granted)
@@ -218,11 +238,13 @@ class Door:
         if self.hold.full:
             message = "relayd holds as many bytes as it may; try again later."
             raise Refused(Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0))
+        if not self.books.ledger.accepts_turns:
+            raise Refused(_LEDGER_UNAVAILABLE)
         return request, granted
 
     async def _connect(self, visit: Visit, client: Endpoint, grant: Grant) -> Connected:
         """Find an upstream, while the client is watched: it may leave, or not wait."""
-        wish = wish_of(grant, self.connector.roster)
+        wish = wish_of(grant, self.connector.roster, self.snapshot.prices)
         if isinstance(wish, Refusal):
             raise Refused(wish)
         events: list[Event] = []
@@ -268,16 +290,24 @@ class Door:
         visit.settled = True
         client.sink.preface(response_101(request.key, subprotocol))
         self.reactor.adopt(connected.endpoint)
-        meter = CountingMeter()
+        facts = SessionFacts(
+            session_id=visit.session_id,
+            dialect=grant.dialect,
+            key=grant.key.name,
+            tenant=grant.key.tenant,
+            account=account.name,
+            model=grant.model,
+        )
+        meter = SessionMeter(
+            books=self.books,
+            facts=facts,
+            key=grant.key,
+            prices=self.snapshot.prices,
+            upstream_model=priced_model(grant, account),
+            tag=grant.tag,
+        )
         reporter = Reporter(
-            facts=SessionFacts(
-                session_id=visit.session_id,
-                dialect=grant.dialect,
-                key=grant.key.name,
-                tenant=grant.key.tenant,
-                account=account.name,
-                model=grant.model,
-            ),
+            facts=facts,
             bus=self.bus,
             meter=meter,
             timing=Timing(
@@ -289,17 +319,23 @@ class Door:
             account_failed=lambda failure, at: log_changes(seat.fail(failure, at)),
         )
         limits = self.snapshot.settings.limits
-        return Session(
+        session = Session(
             client=client,
             upstream=connected.endpoint,
             reactor=self.reactor,
             hold=self.hold,
-            conversation=conversation_of(grant, account, meter, reporter),
+            conversation=conversation_of(grant, account, meter, reporter, meter.may_use),
             reporter=reporter,
-            limits=limits,
-            timeouts=account.timeouts,
+            deadlines=Deadlines(
+                limits,
+                account.timeouts,
+                term_of(grant.key, now, limits.session_max_s, self.books.wall()),
+            ),
             message_max_bytes=message_max_bytes(grant, limits.message_max_bytes),
+            key=grant.key,
         )
+        meter.leave = session.run_out
+        return session
 
 
 def _not_waiting(event: Event) -> Refusal:

@@ -1,7 +1,7 @@
 """Whether a request may become a session: a pure decision, made before anything is dialled.
 
-The order is fixed, cheapest and least telling first: origin, path, key, dialect, parameters,
-model. No refusal repeats what the client sent, so none can show a key.
+The order is fixed, cheapest and least telling first: origin, path, key, its expiry, address,
+dialect, tag, parameters, model. No refusal repeats what the client sent, so none can show a key.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from relayd.protocol.fields import is_field_value
 from relayd.protocol.head import Head, HeadError
 from relayd.protocol.upgrade import UpgradeRequest, public_subprotocols
 from relayd.session.authentication import authenticate
+from relayd.session.origin import check_origin
 from relayd.session.routes import Route, find_route
 
 MODEL_MAX_CHARS: Final = 256
@@ -27,11 +28,14 @@ MODELS_TOLD_MAX: Final = 16
 FORWARDED_HEADERS: Final = ("OpenAI-Organization", "OpenAI-Project", "OpenAI-Safety-Identifier")
 """What of a Realtime client's headers its upstream gets; relayd writes all others itself."""
 
+TAG_HEADER: Final = "x-relayd-tag"
+"""The client's own word for what it is doing; it ends up in the ledger and goes no further."""
+
+_TAG: Final = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _ONCE: Final = frozenset({"model", "deployment", "call_id", "intent"})
 _CALL_ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 _BETA_HEADER: Final = "realtime=v1"
 _BETA_SUBPROTOCOL: Final = "openai-beta.realtime-v1"
-_DEFAULT_PORTS: Final = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +47,8 @@ class Grant:
         dialect: The protocol of the session.
         client_address: The client's IP address, or the name of its socket.
         granted_at: When this was decided, by ``trio.current_time()``.
+        wall_granted_at: The same in seconds since the epoch.
+        tag: The client's own word for what it is doing.
         model: The model a Realtime client asks for.
         call_id: The call it joins instead.
         intent: ``transcription``, which excludes the two above, or ``realtime``.
@@ -57,6 +63,8 @@ class Grant:
     dialect: Dialect
     client_address: str
     granted_at: float
+    wall_granted_at: float
+    tag: str | None = attrs.field(default=None, repr=False)
     model: str | None = None
     call_id: str | None = None
     intent: str | None = None
@@ -95,15 +103,16 @@ class Quota(Protocol):
 
 
 def admit(
-    request: UpgradeRequest, client_address: str, snapshot: Snapshot, now: float
+    request: UpgradeRequest, client_address: str, snapshot: Snapshot, now: float, wall: float
 ) -> Grant | RefusedAdmission:
     """Decide about an upgrade by what it says and what the configuration allows.
 
     Args:
         request: The upgrade.
-        client_address: Where it comes from; it ends up in the grant.
+        client_address: Where it comes from: an IP address, else a word for a socket without one.
         snapshot: The configuration that holds for the whole session.
         now: ``trio.current_time()``.
+        wall: Seconds since the epoch, which the expiry of keys is judged by.
     """
     refusal = check_origin(request.origin, request.host, snapshot.settings.server.allowed_origins)
     if refusal is not None:
@@ -114,34 +123,37 @@ def admit(
     key = authenticate(request.head, snapshot)
     if isinstance(key, Refusal):
         return _refused(key, route)
-    base = Grant(key=key, dialect=route.dialect, client_address=client_address, granted_at=now)
-    decided = _admit_to_dialect(request, route, base, snapshot)
+    decided = check_key(key, client_address, wall) or _admit_to_dialect(
+        request,
+        route,
+        Grant(
+            key=key,
+            dialect=route.dialect,
+            client_address=client_address,
+            granted_at=now,
+            wall_granted_at=wall,
+        ),
+        snapshot,
+    )
     return _refused(decided, route, key) if isinstance(decided, Refusal) else decided
 
 
-def check_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> Refusal | None:
-    """Whether a page from ``origin`` may open a WebSocket here; only browsers send one.
+def check_key(key: Key, client_address: str, wall: float) -> Refusal | None:
+    """Whether a key may be used now and from here.
 
     Args:
-        origin: The ``Origin`` header; ``None`` passes, since the key still has to be right.
-        host: The ``Host`` header.
-        allowed: ``server.allowed_origins``. Empty: the origin must be at ``host`` itself, its port
-            included, so that no page of another program on the same machine gets in.
+        key: Its secret was presented.
+        client_address: See :func:`admit`.
+        wall: Seconds since the epoch.
     """
-    if origin is None or "*" in allowed or origin.lower() in allowed:
-        return None
-    if not allowed and _is_same_host(origin.lower(), host.lower()):
-        return None
-    message = "Pages of this origin may not connect. Add it to server.allowed_origins."
-    return Refusal(RefusalCode.ORIGIN_NOT_ALLOWED, message, "origin")
-
-
-def _is_same_host(origin: str, host: str) -> bool:
-    scheme, _, authority = origin.partition("://")
-    port = _DEFAULT_PORTS.get(scheme)
-    if port is None or not authority:
-        return False
-    return authority.removesuffix(port) == host.removesuffix(port)
+    if key.expires is not None and key.has_expired(wall):
+        since = f"{key.expires:%Y-%m-%dT%H:%M:%SZ}"
+        message = f"This key expired at {since}. Ask the operator of this relay for a new one."
+        return Refusal(RefusalCode.KEY_EXPIRED, message)
+    if not key.permits_address(client_address):
+        message = "This key may not be used from this address. Its allowed_ips do not name it."
+        return Refusal(RefusalCode.ADDRESS_NOT_ALLOWED, message)
+    return None
 
 
 def _admit_to_dialect(
@@ -150,6 +162,11 @@ def _admit_to_dialect(
     if not base.key.permits_dialect(route.dialect):
         message = f"This key may not use the dialect {route.dialect}."
         return Refusal(RefusalCode.DIALECT_NOT_ALLOWED, message)
+    tag = request.head.get(TAG_HEADER)
+    if tag is not None and _TAG.fullmatch(tag) is None:
+        message = f"{TAG_HEADER} is 1 to 64 letters, digits and characters of ._:/- and sent once."
+        return _mistaken(message, TAG_HEADER)
+    base = attrs.evolve(base, tag=tag)
     match route.dialect:
         case Dialect.REALTIME:
             return _admit_realtime(request, base)

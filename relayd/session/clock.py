@@ -10,15 +10,15 @@ import fcntl
 import math
 import struct
 import termios
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 import trio
 
-from relayd.config.schema import LimitSettings, Timeouts
 from relayd.core.endings import Reason
 from relayd.dialect.base import Conversation
-from relayd.dialect.meter import Refuse
+from relayd.session.terms import Deadlines
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -28,12 +28,6 @@ LAST_RESPONSE_S: Final = 30.0
 
 PROGRESS_LOOKS: Final = 4
 """How often progress is looked for: of a turn within ``idle_s``, of a slow peer in ``stall_s``."""
-
-_TOO_OLD: Final = Refuse(
-    "server_error",
-    Reason.SESSION_MAX_AGE.value,
-    "The session has reached its maximum duration; reconnect to ask for another response.",
-)
 
 _PING: Final = b"relayd"
 
@@ -55,17 +49,15 @@ class Clock:
     """Looks after one session's deadlines.
 
     Attributes:
-        limits: ``keepalive_s``, ``keepalive_timeout_s``, ``stall_s`` and ``session_max_s``.
-        timeouts: The account's ``idle_s`` and ``total_s``, which run while a turn does.
-        started: When the session began.
+        deadlines: What it goes by.
+        bill: Called with the time; does what is due and says when it wants to be called again.
     """
 
     reactor: Reactor
     verdict: Verdict
     conversation: Conversation
-    limits: LimitSettings
-    timeouts: Timeouts
-    started: float
+    deadlines: Deadlines
+    bill: Callable[[float], float]
     _peers: tuple[_Peer, _Peer]
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _leave_at: float = math.inf
@@ -81,9 +73,8 @@ class Clock:
         upstream: Endpoint,
         verdict: Verdict,
         conversation: Conversation,
-        limits: LimitSettings,
-        timeouts: Timeouts,
-        started: float,
+        deadlines: Deadlines,
+        bill: Callable[[float], float],
     ) -> Clock:
         """The clock of a session between ``client`` and ``upstream``."""
         peers = (
@@ -94,9 +85,8 @@ class Clock:
             reactor=reactor,
             verdict=verdict,
             conversation=conversation,
-            limits=limits,
-            timeouts=timeouts,
-            started=started,
+            deadlines=deadlines,
+            bill=bill,
             peers=peers,
         )
         for peer in peers:
@@ -117,11 +107,11 @@ class Clock:
 
     def turn_began(self, now: float) -> None:
         """A turn was asked for or has started: its time runs."""
-        self.look_at(now + self.timeouts.idle_s / PROGRESS_LOOKS)
+        self.look_at(now + self.deadlines.timeouts.idle_s / PROGRESS_LOOKS)
 
     def on_blocked(self, endpoint: Endpoint) -> None:
         """A sink blocked: its stall deadline starts."""
-        self.look_at(endpoint.sink.blocked_since + self.limits.stall_s / PROGRESS_LOOKS)
+        self.look_at(endpoint.sink.blocked_since + self.deadlines.limits.stall_s / PROGRESS_LOOKS)
 
     def leave(self, reason: Reason, at: float) -> None:
         """End with ``reason`` at ``at`` at the latest, sooner once no response runs."""
@@ -136,7 +126,7 @@ class Clock:
 
     def _look(self, now: float) -> float:
         """Act on what is due; returns when to look again."""
-        next_at = min(self._look_at_age(now), self._look_at_turn(now))
+        next_at = min(self._look_at_age(now), self._look_at_turn(now), self.bill(now))
         for peer in self._peers:
             # In this order: a ping that does not fit starts the stall.
             next_at = min(next_at, self._look_at_silence(peer, now), self._look_at_stall(peer, now))
@@ -145,14 +135,14 @@ class Clock:
     def _look_at_age(self, now: float) -> float:
         if now >= self._leave_at and self._leave_reason is not None:
             self.verdict.end(self._leave_reason)
-        ends_at = self.started + self.limits.session_max_s
-        if now >= ends_at and self._leave_reason is None:
+        term = self.deadlines.term
+        if now >= term.at and self._leave_reason is None:
             if not self.conversation.busy:
-                self.verdict.end(Reason.SESSION_MAX_AGE)
+                self.verdict.end(term.reason)
             self.conversation.tell_idle = True
-            self.conversation.closed_to_turns = _TOO_OLD
-            self.leave(Reason.SESSION_MAX_AGE, now + LAST_RESPONSE_S)
-        return self._leave_at if now >= ends_at else min(ends_at, self._leave_at)
+            self.conversation.closed_to_turns = term.refuse
+            self.leave(term.reason, now + LAST_RESPONSE_S)
+        return self._leave_at if now >= term.at else min(term.at, self._leave_at)
 
     def _look_at_turn(self, now: float) -> float:
         """A running turn must get on: some message each ``idle_s``, an end within ``total_s``."""
@@ -162,15 +152,15 @@ class Clock:
             return math.inf
         if upstream.flow.progress != self._progress:
             self._progress, self._progress_at = upstream.flow.progress, now
-        silent_at = max(since, self._progress_at) + self.timeouts.idle_s
-        ends_at = since + self.timeouts.total_s
+        silent_at = max(since, self._progress_at) + self.deadlines.timeouts.idle_s
+        ends_at = since + self.deadlines.timeouts.total_s
         if now >= ends_at:
             self.verdict.end(Reason.TURN_TIMEOUT)
         elif now >= silent_at and upstream.armed:
             self.verdict.end(Reason.UPSTREAM_SILENT)
         # Progress is seen only when looked for: often enough to be late by a quarter at most.
         # A silent upstream that is not heard, since its client is slow, is looked at again later.
-        look_at = now + self.timeouts.idle_s / PROGRESS_LOOKS
+        look_at = now + self.deadlines.timeouts.idle_s / PROGRESS_LOOKS
         return min(look_at, ends_at, silent_at if silent_at > now else look_at)
 
     def _look_at_stall(self, peer: _Peer, now: float) -> float:
@@ -184,28 +174,28 @@ class Clock:
             peer.took_at, peer.untaken_bytes = sink.blocked_since, untaken_bytes
         elif untaken_bytes < peer.untaken_bytes:
             peer.took_at, peer.untaken_bytes = now, untaken_bytes
-        cut_at = peer.took_at + self.limits.stall_s
+        cut_at = peer.took_at + self.deadlines.limits.stall_s
         if now >= cut_at:
             self.verdict.end(peer.stalled)
-        return min(cut_at, now + self.limits.stall_s / PROGRESS_LOOKS)
+        return min(cut_at, now + self.deadlines.limits.stall_s / PROGRESS_LOOKS)
 
     def _look_at_silence(self, peer: _Peer, now: float) -> float:
         """Any byte is life; silence counts only while relayd is willing to hear."""
         endpoint = peer.endpoint
         heard_at = max(endpoint.last_received, endpoint.armed_since)
         if not endpoint.armed:
-            return now + self.limits.keepalive_s
-        gone_at = heard_at + self.limits.keepalive_timeout_s
+            return now + self.deadlines.limits.keepalive_s
+        gone_at = heard_at + self.deadlines.limits.keepalive_timeout_s
         if now >= gone_at:
             self.verdict.end(peer.silent)
             return gone_at
-        ping_at = max(heard_at, peer.pinged_at) + self.limits.keepalive_s
+        ping_at = max(heard_at, peer.pinged_at) + self.deadlines.limits.keepalive_s
         if now >= ping_at:
             endpoint.sink.ping(_PING, now)
             if endpoint.sink.blocked:
                 self.reactor.update(endpoint)
             peer.pinged_at = now
-            ping_at = now + self.limits.keepalive_s
+            ping_at = now + self.deadlines.limits.keepalive_s
         return min(ping_at, gone_at)
 
 

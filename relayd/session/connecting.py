@@ -46,7 +46,7 @@ from relayd.routing.roster import Roster, Seat
 from relayd.routing.scheduler import Demand, choose, why_none
 from relayd.session.accounts import log_changes
 from relayd.transport import raw, tls
-from relayd.transport.dial import connect
+from relayd.transport.egress import connect
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.errors import DialError, DialErrorKind
 from relayd.transport.resolve import Resolver
@@ -222,7 +222,7 @@ class Connector:
     async def _dial(self, account: Account, deadline: float) -> socket.socket:
         url = account.base_url
         assert url is not None, "an enabled account has an address"
-        sock = await connect(url, resolver=self.resolver, deadline=deadline)
+        sock = await connect(url, account, resolver=self.resolver, deadline=deadline)
         if not url.tls:
             return sock
         return await tls.start_client(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
+from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Dialect, Provider
 from relayd.config.snapshot import Account
 from relayd.core.refusals import Refusal, RefusalCode
@@ -18,20 +20,30 @@ from relayd.session.admission import Grant
 from relayd.session.connecting import Wish
 
 
-def wish_of(grant: Grant, roster: Roster) -> Wish | Refusal:
-    """Which upstream ``grant`` asks for; a refusal where no rule can say."""
+def wish_of(grant: Grant, roster: Roster, prices: PriceBook) -> Wish | Refusal:
+    """Which upstream ``grant`` asks for; a refusal where no rule can say.
+
+    A key with a budget goes only where what it asks for has a price.
+    """
     match grant.dialect:
         case Dialect.REALTIME:
             account = _account_of_call(roster) if grant.call_id is not None else None
             if isinstance(account, Refusal):
                 return account
+            among = _priced_among(grant, roster, prices)
+            if isinstance(among, Refusal):
+                return among
             return Wish(
-                demand=Demand(realtime.NAME, model=grant.model, account=account),
+                demand=Demand(realtime.NAME, model=grant.model, account=account, among=among),
                 target=lambda account: _realtime_target(grant, account),
                 headers=grant.forward_headers,
                 hears_first=True,
             )
         case Dialect.PASSTHROUGH:
+            assert grant.account_name is not None, "admission has named the account"
+            model = passthrough_model(grant.account_name)
+            if grant.key.budget_nano and prices.find(model) is None:
+                return _not_priced(f"The account's price would be that of the model {model}.")
             return Wish(
                 demand=Demand(passthrough.NAME, account=grant.account_name),
                 target=lambda account: passthrough.upstream_target(
@@ -43,6 +55,40 @@ def wish_of(grant: Grant, roster: Roster) -> Wish | Refusal:
             )
         case _:
             assert_never(grant.dialect)
+
+
+def priced_model(grant: Grant, account: Account) -> str | None:
+    """Under which name ``account`` is paid for this session; ``None`` where it has yet to say."""
+    match grant.dialect:
+        case Dialect.REALTIME:
+            return None if grant.model is None else account.upstream_model(grant.model)
+        case Dialect.PASSTHROUGH:
+            return passthrough_model(account.name)
+        case _:
+            assert_never(grant.dialect)
+
+
+def passthrough_model(account_name: str) -> str:
+    """The name under which a passthrough account has its price: its path, without the slash."""
+    return f"relay/{account_name}"
+
+
+def _priced_among(
+    grant: Grant, roster: Roster, prices: PriceBook
+) -> frozenset[str] | Refusal | None:
+    """The accounts whose price for the model is known, where that matters."""
+    if not grant.key.budget_nano or grant.model is None:
+        return None
+    serving = [standing.account for standing in roster.serving(realtime.NAME, grant.model)]
+    priced = {each.name for each in serving if prices.find(each.upstream_model(grant.model))}
+    if serving and not priced:
+        return _not_priced("A price for it can be added to the file that ledger.prices names.")
+    return frozenset(priced) if serving else None
+
+
+def _not_priced(remedy: str) -> Refusal:
+    message = f"This key has a budget, and what it asks for has no price. {remedy}"
+    return Refusal(RefusalCode.MODEL_NOT_PRICED, message, "model")
 
 
 def _account_of_call(roster: Roster) -> str | Refusal:
@@ -63,15 +109,24 @@ def answer_subprotocol(grant: Grant, chosen: str | None) -> str | None:
 
 
 def conversation_of(
-    grant: Grant, account: Account, meter: Meter, listener: Listener
+    grant: Grant,
+    account: Account,
+    meter: Meter,
+    listener: Listener,
+    priced: Callable[[str], bool] = lambda model: True,
 ) -> Conversation:
-    """What reads the messages of a session that was granted so, at the chosen account."""
+    """What reads the messages of a session that was granted so, at the chosen account.
+
+    Args:
+        priced: Whether a model, by the account's name for it, may be used for money.
+    """
     match grant.dialect:
         case Dialect.REALTIME:
             rule = ModelRule(
                 permits=grant.key.permits_model,
                 transcription=grant.intent == "transcription",
                 upstream_name=account.upstream_model,
+                priced=priced,
             )
             return realtime.RealtimeConversation(meter, listener, rule)
         case Dialect.PASSTHROUGH:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 import attrs
 import msgspec
 import trio
 
-from relayd.dialect.meter import CountingMeter, Turn, UpstreamError
+from relayd.dialect.meter import Charge, Meter, Turn, UpstreamError
 from relayd.observe.bus import (
     Bus,
     SessionEnded,
@@ -22,9 +24,13 @@ from relayd.observe.logs import get_logger
 from relayd.protocol.flow import Flow
 from relayd.routing.classify import Failure, FailureKind, from_error_event
 from relayd.session.closing import Closed
+from relayd.session.entries import milliseconds
 from relayd.session.verdict import Verdict
 
 log = get_logger()
+
+LAST_LINES_S: Final = 1.0
+"""How long a session's last line waits for those of its turns, which wait for the ledger."""
 
 _TELLING = (FailureKind.FATAL, FailureKind.RATE_LIMITED)
 """Errors in the middle of a session that say something about the account, not about the client."""
@@ -61,15 +67,20 @@ class Reporter:
         account_failed: Told of an error that concerns the account.
         look_in: Told when a turn begins, so that its time runs; set by the session.
         turns: How many have ended.
+
+    The line of a turn is written when its row is in the ledger, or is known to be late: who reads
+    the line can rely on the row. :meth:`lines_written` waits for the last ones.
     """
 
     facts: SessionFacts
     bus: Bus
-    meter: CountingMeter
+    meter: Meter
     timing: Timing
     account_failed: Callable[[Failure, float], None]
     look_in: Callable[[float], None] = lambda now: None
     turns: int = attrs.field(default=0, init=False)
+    _unwritten: int = attrs.field(default=0, init=False)
+    _all_written: trio.Event | None = attrs.field(default=None, init=False)
 
     def opened(self) -> None:
         """The 101 was written."""
@@ -94,12 +105,35 @@ class Reporter:
         self.look_in(now)
         self.bus.publish(TurnStarted(session=self.facts, turn_id=turn_id))
 
-    def turn_ended(self, turn: Turn) -> None:
+    def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
         self.turns += 1
-        facts, usage, first = self.facts, turn.usage, turn.first_output_at
-        ttft_ms = None if first is None else _ms(first - turn.asked_at)
-        duration_ms = _ms(turn.ended_at - turn.asked_at)
+        usage, first = charge.usage, turn.first_output_at
+        ttft_ms = None if first is None else milliseconds(first - turn.asked_at)
+        duration_ms = milliseconds(turn.ended_at - turn.asked_at)
+        self._unwritten += 1
+        write = partial(self._write_turn, turn, charge, ttft_ms, duration_ms)
+        if charge.receipt is None:
+            write()
+        else:
+            charge.receipt.then(write)
+        self.bus.publish(
+            TurnEnded(
+                session=self.facts,
+                turn_id=turn.turn_id,
+                reason=turn.reason,
+                ttft_ms=ttft_ms,
+                duration_ms=duration_ms,
+                tokens_in=None if usage is None else usage.input_total,
+                tokens_out=None if usage is None else usage.output_total,
+                cost_usd=charge.cost_usd,
+            )
+        )
+
+    def _write_turn(
+        self, turn: Turn, charge: Charge, ttft_ms: float | None, duration_ms: float
+    ) -> None:
+        facts, usage = self.facts, charge.usage
         log.info(
             LogEvent.TURN_ENDED,
             session_id=facts.session_id,
@@ -118,19 +152,13 @@ class Reporter:
             tokens_in_cached=usage and usage.cached_total,
             tokens_out_text=usage and usage.output_text,
             tokens_out_audio=usage and usage.output_audio,
+            estimated=usage and usage.estimated,
+            cost_usd=charge.cost_usd,
             reason=turn.reason,
         )
-        self.bus.publish(
-            TurnEnded(
-                session=facts,
-                turn_id=turn.turn_id,
-                reason=turn.reason,
-                ttft_ms=ttft_ms,
-                duration_ms=duration_ms,
-                tokens_in=None if usage is None else usage.input_total,
-                tokens_out=None if usage is None else usage.output_total,
-            )
-        )
+        self._unwritten -= 1
+        if self._all_written is not None and not self._unwritten:
+            self._all_written.set()
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
@@ -157,13 +185,20 @@ class Reporter:
             traceback=error,
         )
 
+    async def lines_written(self) -> None:
+        """Wait, but not long, until the line of every turn is written. Cancelling it is fine."""
+        if self._unwritten:
+            self._all_written = trio.Event()
+            with trio.move_on_after(LAST_LINES_S):
+                await self._all_written.wait()
+
     def ended(self, verdict: Verdict, closed: Closed, up: Flow, down: Flow) -> None:
         """Both connections are closed: write the canonical line."""
         now = trio.current_time()
-        self.meter.ended(now)
         facts, timing = self.facts, self.timing
         assert verdict.reason is not None
         reason, fault = verdict.reason.value, verdict.ending.fault.value
+        self.meter.ended(reason, now)
         duration_s = round(now - timing.started_at, 3)
         log.info(
             LogEvent.SESSION_ENDED,
@@ -187,6 +222,7 @@ class Reporter:
             bytes_down=down.bytes,
             tokens_in=self.meter.tokens_in,
             tokens_out=self.meter.tokens_out,
+            cost_usd=self.meter.cost_usd,
         )
         self.bus.publish(
             SessionEnded(
@@ -197,9 +233,6 @@ class Reporter:
                 turns=self.turns,
                 tokens_in=self.meter.tokens_in,
                 tokens_out=self.meter.tokens_out,
+                cost_usd=self.meter.cost_usd,
             )
         )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)

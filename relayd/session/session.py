@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 import trio
 
-from relayd.config.schema import LimitSettings, Timeouts
+from relayd.config.snapshot import Key
 from relayd.core.endings import Fault, Reason, Side
 from relayd.core.hold import HoldBudget
 from relayd.dialect.base import Conversation
@@ -27,9 +27,10 @@ from relayd.protocol.outcomes import (
     Violation,
     Waiting,
 )
-from relayd.session.clock import Clock
+from relayd.session.clock import LAST_RESPONSE_S, Clock
 from relayd.session.closing import CLOSE_TEXTS, close_both
 from relayd.session.reporter import Reporter
+from relayd.session.terms import Deadlines
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -44,6 +45,8 @@ class Session:
         upstream: The dialled connection, adopted and holding what came behind its handshake;
             closed likewise.
         message_max_bytes: Of either side.
+        key: Whose session it is.
+        deadlines: What its clock goes by.
     """
 
     client: Endpoint
@@ -52,11 +55,13 @@ class Session:
     hold: HoldBudget
     conversation: Conversation
     reporter: Reporter
-    limits: LimitSettings
-    timeouts: Timeouts
+    deadlines: Deadlines
     message_max_bytes: int
+    key: Key
     verdict: Verdict = attrs.field(factory=Verdict, init=False)
     _clock: Clock = attrs.field(init=False)
+    _last_word: Refuse | None = attrs.field(default=None, init=False)
+    _told: bool = attrs.field(default=False, init=False)
     _flows: tuple[ClientFlow, UpstreamFlow] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -66,16 +71,16 @@ class Session:
             self.upstream,
             self.verdict,
             self.conversation,
-            self.limits,
-            self.timeouts,
-            self.reporter.timing.started_at,
+            self.deadlines,
+            self.reporter.meter.look,
         )
         self.reporter.look_in = self._clock.turn_began
         size, hold, dialect = self.message_max_bytes, self.hold, self.conversation
-        self._flows = (
-            ClientFlow(message_max_bytes=size, hold=hold, reader=dialect.client_reader),
-            UpstreamFlow(message_max_bytes=size, hold=hold, reader=dialect.upstream_reader),
-        )
+        down = UpstreamFlow(message_max_bytes=size, hold=hold, reader=dialect.upstream_reader)
+        if dialect.upstream_reader is not None:
+            dialect.upstream_reader.counts = down
+        up = ClientFlow(message_max_bytes=size, hold=hold, reader=dialect.client_reader)
+        self._flows = (up, down)
 
     async def run(self) -> None:
         """Relay until the end, then say goodbye, close both connections and write the line.
@@ -107,6 +112,18 @@ class Session:
         self.conversation.closed_to_turns = refuse
         self.conversation.tell_idle = True
         self._clock.leave(reason, at)
+
+    def run_out(self, reason: Reason, refuse: Refuse, *, told: bool = False) -> None:
+        """What the session lives on is used up: end it after the running response.
+
+        Args:
+            reason: Such as ``budget_exhausted``.
+            refuse: What the client is told about it.
+            told: Whether it has been told already.
+        """
+        self._last_word = None if told else refuse
+        self._told = told
+        self.leave(reason, at=trio.current_time() + LAST_RESPONSE_S, refuse=refuse)
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """End at once."""
@@ -189,12 +206,18 @@ class Session:
         closed = await close_both(
             self.reactor, self.client, self.upstream, self.verdict, last_words=self._last_words()
         )
+        with trio.CancelScope(shield=True):  # bounded
+            await self.reporter.lines_written()
         self.reporter.ended(self.verdict, closed, *self._flows)
 
     def _last_words(self) -> bytes:
         """The error event that goes before the client's Close, where the ending has one."""
         reason, ending = self.verdict.reason, self.verdict.ending
-        if reason is None or not ending.error_event:
+        if reason is None or self._told:
+            return b""
+        if (word := self._last_word) is not None:
+            return self.conversation.error_event(word.kind, word.code, word.message)
+        if not ending.error_event:
             return b""
         kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
         message = self.verdict.message or CLOSE_TEXTS.get(reason, reason.value)

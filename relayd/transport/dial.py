@@ -1,7 +1,8 @@
 """Dialling: a URL to a connected, non-blocking socket that belongs to nobody's event loop yet.
 
-A literal address costs one socket and no task. A name is resolved and its addresses are tried
-in a staggered race (RFC 8305), so that one that does not answer costs a quarter of a second.
+A literal address costs one socket and no task. A name is resolved, its addresses are checked
+(:mod:`relayd.transport.outgoing`), and those that pass are tried in a staggered race (RFC 8305), so
+that one that does not answer costs a quarter of a second.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 import errno
 import math
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
 
 from relayd.transport.errors import DialError, DialErrorKind, from_errno, from_os_error
+from relayd.transport.outgoing import check_learned, check_resolved
 from relayd.transport.resolve import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relayd.config.url import Url
     from relayd.transport.resolve import Resolver
 
 STAGGER_S: Final = 0.25
@@ -43,27 +44,61 @@ _OPTIONS: Final = (
 )
 
 
-async def connect(url: Url, *, resolver: Resolver, deadline: float) -> socket.socket:
+class Destination(Protocol):
+    """What can be dialled: a :class:`~relayd.config.url.Url`, or a proxy."""
+
+    @property
+    def host(self) -> str:
+        """A name in lower case, or an address without brackets."""
+
+    @property
+    def port(self) -> int:
+        """1 to 65535."""
+
+    @property
+    def is_literal(self) -> bool:
+        """The host is an IP address, so nothing needs to be resolved."""
+
+
+async def connect(
+    url: Destination,
+    *,
+    resolver: Resolver,
+    deadline: float,
+    allow_private: bool = False,
+    is_learned: bool = False,
+) -> socket.socket:
     """Connect to where ``url`` points.
 
     Args:
-        url: Its host and port are all that is looked at.
+        url: Where to.
         resolver: Asked only for a host that is a name.
         deadline: When to give up, by ``trio.current_time()``.
+        allow_private: Whether a name may lead to an address that is not public.
+        is_learned: ``url`` came from a peer, so that a literal address and ``localhost`` have to
+            be public as well.
 
     Returns:
         A connected plain socket: non-blocking, close-on-exec, without Nagle's delay, with
         keepalive and a user timeout of 30 s. The caller owns it.
 
     Raises:
-        DialError: There is no connection; ``CONNECT_TIMEOUT`` at the deadline.
+        DialError: There is no connection; ``CONNECT_TIMEOUT`` at the deadline. An
+            :class:`~relayd.transport.outgoing.AddressRefused`: relayd does not go there.
 
     Cancelling this closes every socket that it opened.
     """
+    if is_learned:
+        check_learned(url.host, allow_private=allow_private)
     if url.is_literal:
         return await _connect_one(_literal(url.host, url.port), deadline)
     with trio.move_on_at(deadline):
-        addresses = await resolver.resolve(url.host, url.port)
+        addresses = check_resolved(
+            url.host,
+            await resolver.resolve(url.host, url.port),
+            allow_private=allow_private,
+            is_learned=is_learned,
+        )
         if len(addresses) == 1:
             return await _connect_one(addresses[0])
         return await _connect_first(addresses, f"{url.host}:{url.port}")

@@ -21,6 +21,13 @@ secret = "canary-secret"
 name = "echo"
 provider = "sim:passthrough"
 """
+PRICE = """
+[[prices]]
+models = ["a"]
+date = 2026-11-01
+source = "a list"
+per_second = "0.1"
+"""
 
 
 @pytest.fixture
@@ -42,6 +49,39 @@ def test_a_sound_configuration_is_summed_up(
         "keys      1 (dev)",
         "accounts  1 (echo)",
         "dialects  passthrough",
+        "ledger    sqlite:relayd.db",
+        "prices    none: no cost is known",
+    ]
+
+
+def test_the_prices_file_is_counted_and_named(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(SOUND + '[ledger]\nurl = "sqlite::memory:"\n')
+    prices = config.with_name("prices.toml")
+    prices.write_text(PRICE)
+
+    assert run(["check", "--config", str(config)]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "ledger    sqlite::memory:",
+        f"prices    1 ({prices})",
+    ]
+
+
+def test_mistakes_of_the_prices_file_are_told_with_those_of_the_configuration(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(SOUND + 'weight = "x"\n')
+    prices = config.with_name("prices.toml")
+    prices.write_text(PRICE + "per_request = 0.5\n")
+
+    assert run(["check", "--config", str(config)]) == 78
+
+    assert capsys.readouterr().out.splitlines() == [
+        f'{config}: accounts[0].weight: expected an integer of at least 1, found "x"',
+        f'{prices}: prices[0].per_request: expected a decimal in quotes such as "12.50",'
+        ' at least 0, found 0.5; write it in quotes, as in "0.4"',
     ]
 
 
@@ -77,7 +117,7 @@ def test_a_configuration_that_is_not_there_is_a_mistake(
     )
 
 
-@pytest.mark.parametrize("text", [SOUND, SOUND + "typo = 1\n"])
+@pytest.mark.parametrize("text", [SOUND, SOUND + "typo = 1\n", "[ledger]\nprices = 'b.toml'\n"])
 def test_a_terminal_is_told_the_same(
     config: Path,
     capsys: pytest.CaptureFixture[str],
@@ -85,6 +125,7 @@ def test_a_terminal_is_told_the_same(
     text: str,
 ) -> None:
     config.write_text(text)
+    config.with_name("b.toml").write_text(PRICE + "typo = 1\n")
     monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -39,7 +39,12 @@ def shown(
         ),
     )
     running = Running(
-        addresses=addresses, admin=admin, drain=lambda: None, stop=lambda: None, bus=Bus()
+        addresses=addresses,
+        admin=admin,
+        drain=lambda: None,
+        stop=lambda: None,
+        apply=lambda snapshot: None,
+        bus=Bus(),
     )
     return what_to_try(Snapshot.of(settings), running)
 
@@ -112,7 +117,12 @@ def test_the_model_is_one_that_the_account_serves(pattern: str, model: str) -> N
 def test_without_a_realtime_account_there_is_nothing_to_say_to_one() -> None:
     settings = Settings(keys=(KeySettings(name="dev", secret=KeyDigest.of(TRYING)),))
     running = Running(
-        addresses=(TCP,), admin=UNIX, drain=lambda: None, stop=lambda: None, bus=Bus()
+        addresses=(TCP,),
+        admin=UNIX,
+        drain=lambda: None,
+        stop=lambda: None,
+        apply=lambda snapshot: None,
+        bus=Bus(),
     )
 
     text = what_to_try(Snapshot.of(settings), running)

@@ -23,6 +23,8 @@ def test_an_account_s_defaults() -> None:
         "priority": 0,
         "weight": 100,
         "sessions_max": 0,
+        "proxy": None,
+        "allow_private": False,
         "tls_ca": None,
         "timeouts": {"connect_s": 5.0, "first_frame_s": 5.0, "idle_s": 60.0, "total_s": 300.0},
     }

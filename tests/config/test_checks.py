@@ -7,6 +7,8 @@ import trustme
 
 from relayd.config.checks import Clash, clashes
 from relayd.config.mistakes import Mistake
+from relayd.config.networks import parse_network
+from relayd.config.proxy import parse_proxy
 from relayd.config.schema import (
     AccountSettings,
     KeySettings,
@@ -32,11 +34,26 @@ def test_the_defaults_go_together() -> None:
         (Settings(server=ServerSettings(listen=("a:1", "a:1"))), "server.listen[1]"),
         (Settings(server=ServerSettings(listen=("unix:a",), admin="unix:a")), "server.admin"),
         (Settings(server=ServerSettings(admin="[::1]:1")), "server.admin_token"),
+        (Settings(server=ServerSettings(proxy_protocol=True)), "server.proxy_protocol"),
+        (
+            Settings(server=ServerSettings(proxy_protocol=True, trusted_proxies=("unix",))),
+            "server.proxy_protocol",
+        ),
         (Settings(limits=LimitSettings(keepalive_timeout_s=15)), "limits.keepalive_timeout_s"),
         (Settings(keys=(KeySettings(name="a"),)), "keys[0].secret"),
         (
             Settings(accounts=(AccountSettings(name="a", provider="websocket"),)),
             "accounts[0].base_url",
+        ),
+        (
+            Settings(
+                accounts=(
+                    AccountSettings(
+                        name="a", provider="sim:realtime", proxy=parse_proxy("http://p:1")
+                    ),
+                )
+            ),
+            "accounts[0].proxy",
         ),
     ],
 )
@@ -47,6 +64,17 @@ def test_settings_that_do_not_go_together_are_told_once(settings: Settings, path
 def test_an_admin_listener_on_tcp_is_fine_with_a_token() -> None:
     server = ServerSettings(admin="127.0.0.1:1", admin_token=Secret("12345678"))
 
+    assert paths(Settings(server=server)) == []
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        ServerSettings(proxy_protocol=True, trusted_proxies=(parse_network("10.0.0.0/8"),)),
+        ServerSettings(proxy_protocol=True, listen=("unix:a", "unix:b")),
+    ],
+)
+def test_the_proxy_protocol_is_fine_where_somebody_can_speak_it(server: ServerSettings) -> None:
     assert paths(Settings(server=server)) == []
 
 

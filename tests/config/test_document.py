@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import attrs
 import pytest
 import trustme
 
+from relayd.config import price_file
 from relayd.config.about import about_of
-from relayd.config.document import DOCUMENT, SECTIONS, render, toml
+from relayd.config.document import DOCUMENT, PRICE_SECTIONS, SECTIONS, render, toml
 from relayd.config.load import load
+from relayd.config.prices import TokenPrices
 from relayd.config.providers import Provider
 from relayd.config.schema import AccountSettings, Settings
 from relayd.config.structure import TABLES
+from relayd.core.money import nano_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "etc/relayd.example.toml"
@@ -27,14 +31,15 @@ def test_the_reference_is_what_the_schema_says() -> None:
 
 def test_the_reference_has_every_table_and_setting() -> None:
     assert set(SECTIONS.values()) == set(TABLES)
-    for title, cls in SECTIONS.items():
+    assert set(PRICE_SECTIONS.values()) == set(price_file.TABLES)
+    for title, cls in (SECTIONS | PRICE_SECTIONS).items():
         section = render().split(f"## `{title}`")[1].split("\n## ")[0]
         for field in attrs.fields(cls):
             assert f"| `{field.name}` |" in section
 
 
 def test_every_setting_has_a_sentence() -> None:
-    for cls in TABLES:
+    for cls in (*TABLES, *price_file.TABLES):
         for field in attrs.fields(cls):
             assert about_of(field).meaning.endswith(".")
 
@@ -85,12 +90,70 @@ def test_the_first_configuration_lets_the_first_key_in() -> None:
     assert [key.name for key in settings.keys] == ["dev"]
 
 
+@pytest.mark.parametrize("name", ["relayd.toml", "relayd.example.toml"])
+def test_everything_that_is_simulated_has_a_price(name: str) -> None:
+    settings = load(ROOT / "etc" / name, environ={})
+
+    for model in (
+        *("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-2.1"),
+        *("gpt-4o-transcribe", "whisper-1", "relay/sim-passthrough"),
+    ):
+        assert settings.prices.find(model) is not None, model
+
+
+@pytest.mark.parametrize(
+    ("model", "figures"),
+    [
+        ("gpt-realtime", "4 0.4 32 0.4 5 0.5 16 64"),
+        ("gpt-realtime-1.5", "4 0.4 32 0.4 5 0.5 16 64"),
+        ("gpt-realtime-2", "4 0.4 32 0.4 5 0.5 24 64"),
+        ("gpt-realtime-2.1-2026-01-01", "4 0.4 32 0.4 5 0.5 24 64"),
+        ("gpt-realtime-mini-2025-12-15", "0.6 0.06 10 0.3 0.8 None 2.4 20"),
+        ("gpt-realtime-2.1-mini", "0.6 0.06 10 0.3 0.8 None 2.4 20"),
+        ("gpt-4o-transcribe", "2.5 None 2.5 None None None 10 None"),
+    ],
+)
+def test_the_prices_of_tokens_are_the_listed_ones(model: str, figures: str) -> None:
+    price = load(ROOT / "etc/relayd.toml", environ={}).prices.find(model)
+
+    assert price is not None
+    names = [field.name for field in attrs.fields(TokenPrices)]
+    assert " ".join(str(getattr(price, name)) for name in names) == figures
+
+
+@pytest.mark.parametrize(
+    ("model", "usd_per_minute"),
+    [
+        ("whisper-1", "0.006"),
+        ("gpt-realtime-whisper", "0.017"),
+        ("gpt-live-transcribe", "0.017"),
+        ("gpt-live-1", "0.05"),
+        ("gpt-realtime-translate", "0.034"),
+        ("grok-voice-think", "0.08"),
+    ],
+)
+def test_the_prices_of_time_are_the_listed_ones(model: str, usd_per_minute: str) -> None:
+    price = load(ROOT / "etc/relayd.toml", environ={}).prices.find(model)
+
+    assert price is not None
+    assert price.per_second is not None
+    assert nano_of(price.per_second * 60) == nano_of(Decimal(usd_per_minute))
+
+
+def test_a_model_that_is_not_listed_has_no_price() -> None:
+    prices = load(ROOT / "etc/relayd.toml", environ={}).prices
+
+    assert prices.find("gpt-realtime-3") is None
+    assert prices.find("gpt-4o-mini-transcribe") is None
+
+
 def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> None:
     (tmp_path / "relayd.toml").write_text(_with_everything().replace("enabled = false", ""))
     certificate = trustme.CA().issue_cert("localhost")
     certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
     (tmp_path / "captions-key").write_text("some-captions-key\n")
+    (tmp_path / "prices.toml").write_bytes((ROOT / "etc/prices.toml").read_bytes())
     environ = {"RELAYD_TESTS_KEY": "some-tests-key", "OPENAI_API_KEY": "some-openai-key"}
 
     settings = load(tmp_path / "relayd.toml", environ=environ)
@@ -107,6 +170,8 @@ def test_the_example_has_every_setting() -> None:
         "[server.tls]": [document["server"]["tls"]],
         "[limits]": [document["limits"]],
         "[log]": [document["log"]],
+        "[state]": [document["state"]],
+        "[ledger]": [document["ledger"]],
         "[[keys]]": document["keys"],
         "[[accounts]]": document["accounts"],
         "accounts.timeouts": [document["accounts"][0]["timeouts"]],

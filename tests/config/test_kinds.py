@@ -9,6 +9,7 @@ import pytest
 from relayd.config import kinds
 from relayd.config.files import Surroundings
 from relayd.config.mistakes import Wrong
+from relayd.config.networks import parse_network
 from relayd.config.rules import Rule
 from relayd.config.secret import KeyDigest, Secret
 
@@ -43,6 +44,11 @@ TOKEN = "!#$%&'*+-.^_`|~09azAZ"
         (kinds.ClientKey(), KeyDigest.of("a").reference(), KeyDigest.of("a")),
         (kinds.ClientKey(), "ENV:DIGEST", KeyDigest.of("abcdefgh")),
         (kinds.AuthorityFile(), "", None),
+        (
+            kinds.TRUSTED_PROXIES,
+            ["10.0.0.0/8", "unix", "::1"],
+            (parse_network("10.0.0.0/8"), "unix", parse_network("::1")),
+        ),
     ],
 )
 def test_a_value_is_read(rule: Rule[object], value: object, expected: object) -> None:
@@ -65,6 +71,7 @@ def test_a_value_is_read(rule: Rule[object], value: object, expected: object) ->
         (kinds.ClientKey(), ["", "123", "1234,678", "1234(678", "12345678é", "a" * 4097]),
         (kinds.PemFile(), ["", "missing", 3]),
         (kinds.AuthorityFile(), ["missing", 3, "."]),
+        (kinds.TRUSTED_PROXIES, ["unix", ["Unix"], ["unix:/run/a"], ["localhost"], ["*"], [8]]),
     ],
 )
 def test_a_value_is_refused(rule: Rule[object], values: list[object]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import string
 from collections.abc import Callable
+from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from relayd.config.files import Surroundings
 from relayd.config.load import CONFIG_MAX_BYTES, ConfigError, find_config, load, settings_of
-from relayd.config.schema import Settings
+from relayd.config.schema import BudgetPeriod, Settings
 from relayd.config.secret import KeyDigest
 
 Load = Callable[..., Settings]
@@ -69,7 +72,11 @@ BROKEN = [
     ('[server]\nallowed_origins = ["app.example"]', "server.allowed_origins[0]", "scheme://host"),
     ('[server]\nallowed_origins = ["https://a/"]', "server.allowed_origins[0]", "without a path"),
     ("[server]\nworkers = 1", "server.workers", "unknown setting"),
-    ("[server]\ntrusted_proxies = []", "server.trusted_proxies", "unknown setting"),
+    ('[server]\ntrusted_proxies = "::1"', "server.trusted_proxies", "write it in brackets"),
+    ('[server]\ntrusted_proxies = ["unix:"]', "server.trusted_proxies[0]", "an address such as"),
+    ('[server]\nclient_address_header = "forwarded"', "server.client_address_header", "one of"),
+    ("[server]\nproxy_protocol = 2", "server.proxy_protocol", "true or false, found 2"),
+    ("[server]\nproxy_protocol = true", "server.proxy_protocol", "server.trusted_proxies"),
     ("[server]\ntls = true", "server.tls", "expected a table, found true"),
     # Tables limits and log.
     ("[limits]\nsessions_max = -1", "limits.sessions_max", "at least 0, found -1"),
@@ -83,6 +90,16 @@ BROKEN = [
     ('[log]\nformat = "xml"', "log.format", 'one of "json", "console", found "xml"'),
     ('[log]\nlevel = "inf"', "log.level", 'did you mean "info"'),
     ("[log]\nlevel = 2020-01-01", "log.level", "found a date or time"),
+    # Tables state and ledger.
+    ('[state]\nurl = "redis://127.0.0.1:6379/0"', "state.url", "not in this version"),
+    ('[state]\nurl = "memory"', "state.url", 'expected "memory:"'),
+    ('[state]\non_failure = "opened"', "state.on_failure", 'did you mean "open"'),
+    ('[ledger]\nurl = "postgresql://host/db"', "ledger.url", "not in this version"),
+    ('[ledger]\nurl = "relayd.db"', "ledger.url", 'expected "sqlite:path"'),
+    ('[ledger]\nprices = "nope.toml"', "ledger.prices", "No such file"),
+    ('[ledger]\nprices = ""', "ledger.prices", "the path of a TOML file"),
+    ('[ledger]\non_failure = "drop"', "ledger.on_failure", 'one of "refuse", "spill"'),
+    ("[[prices]]", "prices", "a file of their own"),
     # Tables keys.
     ('[[keys]]\nsecret = "correct-horse"', "keys[0].name", "missing; expected a name"),
     ('[[keys]]\nname = "dev"', "keys[0].secret", "missing"),
@@ -102,7 +119,23 @@ BROKEN = [
     (KEY + 'models = ["a", " b"]', "keys[0].models[1]", "expected a model's name"),
     (KEY + 'dialects = ["realtme"]', "keys[0].dialects[0]", 'did you mean "realtime"'),
     (KEY + 'dialects = ["x*"]', "keys[0].dialects[0]", "known: realtime, passthrough"),
-    (KEY + "expires = 2027-12-31T00:00:00Z", "keys[0].expires", "unknown setting"),
+    (KEY + "expires = 2027-12-31T00:00:00", "keys[0].expires", "the time zone is missing"),
+    (KEY + "expires = 2027-12-31", "keys[0].expires", "time and zone together"),
+    (KEY + 'expires = "2027-12-31T00:00:00Z"', "keys[0].expires", "without quotes"),
+    (KEY + 'allowed_ips = "::1"', "keys[0].allowed_ips", "write it in brackets"),
+    (KEY + 'allowed_ips = ["::1", "10.0.0.1/8"]', "keys[0].allowed_ips[1]", "10.0.0.0/8"),
+    (KEY + "sessions_max = -1", "keys[0].sessions_max", "at least 0, found -1"),
+    (KEY + "requests_per_minute = 0.5", "keys[0].requests_per_minute", "found 0.5"),
+    (KEY + "tokens_per_minute = 9999999999", "keys[0].tokens_per_minute", "at most 1000000000"),
+    (KEY + "budget_usd = 12.5", "keys[0].budget_usd", "write it in quotes"),
+    (KEY + 'budget_usd = "-1"', "keys[0].budget_usd", "at least 0"),
+    (KEY + 'budget_usd = "0.0000000001"', "keys[0].budget_usd", "at most 9 digits"),
+    (KEY + "budget_usd = 1000000001", "keys[0].budget_usd", "at most 1000000000"),
+    (KEY + 'budget_period = "moth"', "keys[0].budget_period", 'did you mean "month"'),
+    (KEY + 'price_factor = "0"', "keys[0].price_factor", "at least 0.0001"),
+    (KEY + 'price_factor = "10000.1"', "keys[0].price_factor", "at most 10000"),
+    (KEY + "price_factor = 1.5", "keys[0].price_factor", "write it in quotes"),
+    (KEY + 'websocket = "pool"', "keys[0].websocket", "unknown setting"),
     (KEY + 'enabled = "yes"', "keys[0].enabled", "true or false"),
     (KEY + KEY.replace("horse", "cart-"), "keys[1].name", "repeats keys[0].name"),
     (KEY + KEY.replace("dev", "two"), "keys[1].secret", "repeats keys[0].secret"),
@@ -146,7 +179,10 @@ BROKEN = [
     (OPENAI + 'tls_ca = "relayd.toml"', "accounts[0].tls_ca", "PEM form"),
     (OPENAI + "timeouts = { idle_s = 0 }", "accounts[0].timeouts.idle_s", "above 0"),
     (OPENAI + "timeouts = { idle = 1 }", "accounts[0].timeouts.idle", 'did you mean "idle_s"'),
-    (OPENAI + 'proxy = ""', "accounts[0].proxy", "unknown setting"),
+    (OPENAI + 'proxy = "http://host"', "accounts[0].proxy", "the port is missing"),
+    (OPENAI + 'proxy = "ENV:NOPE"', "accounts[0].proxy", "NOPE is not set"),
+    (OPENAI + "proxy = 3128", "accounts[0].proxy", "found an integer"),
+    (OPENAI + 'allow_private = "yes"', "accounts[0].allow_private", "true or false"),
 ]
 
 
@@ -301,6 +337,22 @@ def test_a_file_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
         load(path, environ={})
 
 
+def test_the_limits_of_a_key_arrive_as_they_stand(load_text: Load) -> None:
+    (key,) = load_text(
+        KEY
+        + "expires = 2028-01-01T01:00:00+01:00\n"
+        + 'allowed_ips = ["10.0.0.0/8", "::1"]\n'
+        + "sessions_max = 1\nrequests_per_minute = 2\ntokens_per_minute = 3\n"
+        + 'budget_usd = "12.50"\nbudget_period = "day"\nprice_factor = "1.2"\n'
+    ).keys
+
+    assert key.expires == datetime.datetime(2028, 1, 1, tzinfo=datetime.UTC)
+    assert key.allowed_ips == (IPv4Network("10.0.0.0/8"), IPv6Network("::1"))
+    assert (key.sessions_max, key.requests_per_minute, key.tokens_per_minute) == (1, 2, 3)
+    assert (key.budget_usd, key.price_factor) == (Decimal("12.5"), Decimal("1.2"))
+    assert key.budget_period is BudgetPeriod.DAY
+
+
 CANARY = "canary-secret-value"
 
 
@@ -320,6 +372,9 @@ CANARY = "canary-secret-value"
         OPENAI + f'headers = {{ A = "{CANARY}\\n" }}',
         OPENAI + f'headers = {{ A = ["{CANARY}"] }}',
         f'[server]\nadmin_token = "{CANARY} "',
+        f'[state]\nurl = "redis://:{CANARY}@host"',
+        f'[ledger]\nurl = "postgresql://user:{CANARY}@host/db"',
+        f'[ledger]\nurl = ["{CANARY}"]',
         f'[server]\nadmin_token = "{CANARY}" "',
         f'[[keys]]\nname = "a"\nsecret = "{CANARY}',
     ],
@@ -366,7 +421,12 @@ TABLE = {
     "server": ["listen", "admin", "admin_token", "drain_s", "allowed_origins", "tls"],
     "limits": ["sessions_max", "keepalive_s", "keepalive_timeout_s"],
     "log": ["format", "level"],
-    "keys": ["name", "enabled", "secret", "tenant", "models", "dialects"],
+    "state": ["url", "on_failure"],
+    "ledger": ["url", "prices", "on_failure"],
+    "keys": [
+        *("name", "enabled", "secret", "tenant", "models", "dialects", "expires", "allowed_ips"),
+        *("sessions_max", "budget_usd", "budget_period", "price_factor"),
+    ],
     "accounts": ["name", "provider", "base_url", "api_key", "headers", "model_map", "timeouts"],
 }
 

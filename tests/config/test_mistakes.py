@@ -41,6 +41,13 @@ def test_a_mistake_of_the_whole_file_is_written_without_a_path() -> None:
     assert error.lines() == ["a.toml: not there", "a.toml: log: not so"]
 
 
+def test_a_mistake_in_another_file_is_told_with_that_file() -> None:
+    other = Mistake("[0]", "not so", file="b.toml").under("prices")
+    error = ConfigError("a.toml", [Mistake("log", "not so"), other])
+
+    assert error.lines() == ["a.toml: log: not so", "b.toml: prices[0]: not so"]
+
+
 def test_a_refusal_keeps_its_kind_on_the_way_up() -> None:
     refusal = Unavailable.because("no such file").under("[1]").under("models")
 

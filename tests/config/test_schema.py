@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from relayd.config import price_file
 from relayd.config.schema import (
-    KeySettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
@@ -26,6 +26,9 @@ def test_the_server_s_defaults() -> None:
         "admin_token": None,
         "drain_s": 30.0,
         "allowed_origins": (),
+        "trusted_proxies": (),
+        "client_address_header": "x-forwarded-for",
+        "proxy_protocol": False,
         "tls": None,
     }
 
@@ -52,22 +55,7 @@ def test_the_log_s_defaults() -> None:
     assert defaults_of(LogSettings()) == {"format": "json", "level": "info"}
 
 
-def test_a_key_s_defaults() -> None:
-    assert defaults_of(KeySettings(name="a")) == {
-        "name": "a",
-        "enabled": True,
-        "secret": None,
-        "tenant": "a",
-        "models": ("*",),
-        "dialects": ("*",),
-    }
-
-
-def test_a_tenant_is_the_key_s_name_unless_it_is_given() -> None:
-    assert KeySettings(name="a", tenant="b").tenant == "b"
-
-
-@pytest.mark.parametrize("table", [*TABLES, Settings])
+@pytest.mark.parametrize("table", [*TABLES, *price_file.TABLES, Settings])
 def test_settings_are_frozen_and_named(table: type[attrs.AttrsInstance]) -> None:
     for field in attrs.fields(table):
         assert field.kw_only

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+from decimal import Decimal
 from pathlib import Path
 
 import attrs
 import pytest
 
-from relayd.config.schema import AccountSettings, KeySettings, Settings
+from relayd.config.networks import parse_network
+from relayd.config.pricebook import Price, PriceBook
+from relayd.config.proxy import parse_proxy
+from relayd.config.schema import AccountSettings, BudgetPeriod, KeySettings, Settings
 from relayd.config.secret import KeyDigest, Secret
 from relayd.config.snapshot import Account, Key, Snapshot
 from relayd.config.url import parse_base_url
@@ -64,6 +69,72 @@ def test_a_key_permits_what_its_patterns_match() -> None:
     assert not key.permits_dialect("passthrough")
 
 
+def test_a_key_has_its_limits() -> None:
+    expires = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
+    key = Key.of(
+        attrs.evolve(
+            KEY,
+            expires=expires,
+            allowed_ips=(parse_network("10.0.0.0/8"),),
+            sessions_max=1,
+            requests_per_minute=2,
+            tokens_per_minute=3,
+            budget_usd=Decimal("12.50"),
+            budget_period="day",
+            price_factor=Decimal("1.5"),
+        )
+    )
+
+    assert key == Key(
+        name="dev",
+        tenant="dev",
+        digest=hashlib.sha256(SECRET.encode()).digest(),
+        expires=expires,
+        allowed_ips=(parse_network("10.0.0.0/8"),),
+        sessions_max=1,
+        requests_per_minute=2,
+        tokens_per_minute=3,
+        budget_nano=12_500_000_000,
+        budget_period=BudgetPeriod.DAY,
+        price_factor=Decimal("1.5"),
+    )
+
+
+def test_a_key_has_no_limits_unless_they_are_set() -> None:
+    assert Key.of(KEY) == Key(
+        name="dev", tenant="dev", digest=hashlib.sha256(SECRET.encode()).digest()
+    )
+
+
+def test_a_key_expires_at_its_moment() -> None:
+    expires = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
+    key, forever = Key.of(attrs.evolve(KEY, expires=expires)), Key.of(KEY)
+
+    assert key is not None
+    assert forever is not None
+    assert not key.has_expired(expires.timestamp() - 0.001)
+    assert key.has_expired(expires.timestamp())
+    assert not forever.has_expired(1e12)
+
+
+def test_a_key_that_is_bound_to_addresses_permits_no_other() -> None:
+    bound = Key.of(attrs.evolve(KEY, allowed_ips=(parse_network("10.0.0.0/8"),)))
+    free = Key.of(KEY)
+
+    assert bound is not None
+    assert free is not None
+    assert [bound.permits_address(a) for a in ("10.0.0.1", "::1", "unix")] == [True, False, False]
+    assert all(free.permits_address(a) for a in ("10.0.0.1", "::1", "unix"))
+
+
+def test_a_snapshot_has_the_prices_of_its_settings() -> None:
+    price = Price(models=("a",), date=datetime.date(2026, 11, 1), source="a test")
+    book = PriceBook((price,))
+
+    assert Snapshot.of(Settings()).prices == PriceBook()
+    assert Snapshot.of(Settings(prices=book)).prices is book
+
+
 def test_an_account_serves_its_models_and_what_it_maps() -> None:
     account = Account.of(
         attrs.evolve(ACCOUNT, models=("gpt-*",), model_map={"voice": "gpt-realtime", "a*": "b"})
@@ -84,6 +155,14 @@ def test_an_openai_account_goes_to_openai_unless_told_otherwise() -> None:
 
     assert default.base_url == parse_base_url("https://api.openai.com/v1")
     assert told.base_url == parse_base_url("http://[::1]:9/v1")
+
+
+def test_an_account_says_how_its_upstream_is_reached() -> None:
+    proxy = parse_proxy("socks5://a:b@[::1]:1080")
+    account = Account.of(attrs.evolve(ACCOUNT, proxy=proxy, allow_private=True))
+
+    assert (account.proxy, account.allow_private) == (proxy, True)
+    assert (Account.of(ACCOUNT).proxy, Account.of(ACCOUNT).allow_private) == (None, False)
 
 
 def test_a_simulated_account_gets_its_address_when_its_upstream_runs() -> None:
@@ -127,7 +206,11 @@ def test_a_snapshot_cannot_be_changed() -> None:
 
 def test_a_snapshot_shows_no_secret() -> None:
     account = AccountSettings(
-        name="a", provider="openai", api_key=Secret("canary-1"), headers={"A": "canary-2"}
+        name="a",
+        provider="openai",
+        api_key=Secret("canary-1"),
+        headers={"A": "canary-2"},
+        proxy=parse_proxy("http://canary-3:canary-4@proxy.example:3128"),
     )
     snapshot = Snapshot.of(Settings(keys=(KEY,), accounts=(account,)))
     digest = hashlib.sha256(SECRET.encode()).digest()

@@ -7,10 +7,37 @@ from collections import deque
 
 import attrs
 
-from relayd.dialect.meter import CountingMeter, Refuse, Turn, TurnAsk, UpstreamError, Usage, Wait
+from relayd.dialect.meter import (
+    Charge,
+    CountingMeter,
+    Refuse,
+    Ticket,
+    Turn,
+    TurnAsk,
+    UpstreamError,
+    Usage,
+    Wait,
+)
 from relayd.dialect.realtime import RealtimeConversation
 from relayd.dialect.realtime_client import ModelRule
 from relayd.protocol.outcomes import Action, Notice
+
+
+@attrs.define(eq=False)
+class Slip:
+    """A ticket that remembers how it ended: settled with a turn, or void."""
+
+    meter: TellingMeter
+    endings: list[Turn | None] = attrs.field(factory=list)
+
+    def settle(self, turn: Turn) -> Charge:
+        self.endings.append(turn)
+        if turn.usage is not None:
+            self.meter.usages.append(turn.usage)
+        return Charge(usage=turn.usage)
+
+    def void(self) -> None:
+        self.endings.append(None)
 
 
 @attrs.define
@@ -19,14 +46,29 @@ class TellingMeter(CountingMeter):
 
     answers: deque[Refuse | Wait] = attrs.field(factory=deque)
     asks: list[TurnAsk] = attrs.field(factory=list)
+    begun: list[TurnAsk] = attrs.field(factory=list)
+    slips: list[Slip] = attrs.field(factory=list)
     usages: list[Usage] = attrs.field(factory=list)
+    models: list[tuple[str | None, str | None]] = attrs.field(factory=list)
 
-    def turn_asked(self, ask: TurnAsk) -> Refuse | Wait | None:
+    def slip(self) -> Slip:
+        self.slips.append(Slip(self))
+        return self.slips[-1]
+
+    def told(self, model: str | None, transcription_model: str | None) -> None:
+        self.models.append((model, transcription_model))
+
+    def turn_asked(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
         self.asks.append(ask)
-        return self.answers.popleft() if self.answers else None
+        return self.answers.popleft() if self.answers else self.slip()
 
-    def usage(self, usage: Usage, now: float) -> None:
+    def turn_begun(self, ask: TurnAsk) -> Ticket:
+        self.begun.append(ask)
+        return self.slip()
+
+    def transcribed(self, usage: Usage, now: float) -> Charge:
         self.usages.append(usage)
+        return Charge(usage=usage)
 
 
 @attrs.define
@@ -34,6 +76,7 @@ class Listening:
     asked: list[float] = attrs.field(factory=list)
     started: list[str | None] = attrs.field(factory=list)
     ended: list[Turn] = attrs.field(factory=list)
+    charges: list[Charge] = attrs.field(factory=list)
     errors: list[UpstreamError] = attrs.field(factory=list)
     limits: list[float] = attrs.field(factory=list)
 
@@ -43,8 +86,9 @@ class Listening:
     def turn_started(self, turn_id: str | None, now: float) -> None:
         self.started.append(turn_id)
 
-    def turn_ended(self, turn: Turn) -> None:
+    def turn_ended(self, turn: Turn, charge: Charge) -> None:
         self.ended.append(turn)
+        self.charges.append(charge)
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:
         self.errors.append(error)
@@ -69,6 +113,11 @@ class Talk:
         payload = json.dumps({"type": kind, **fields}).encode()
         return self.conversation.client_reader.message(payload, now, text=True)
 
+    def append(self, audio_bytes: int) -> Action | None:
+        """So much audio, spelled as SDKs do."""
+        payload = b'{"type":"input_audio_buffer.append","audio":"%s"}' % base64_of(audio_bytes)
+        return self.conversation.client_reader.message(payload, 1.0, text=True)
+
     def upstream(self, kind: str, now: float = 1.0, **fields: object) -> Notice | None:
         payload = json.dumps({"type": kind, **fields}).encode()
         return self.conversation.upstream_reader.message(payload, now)
@@ -76,11 +125,17 @@ class Talk:
     def created(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
         return self.upstream("response.created", now, response={"id": turn_id})
 
-    def delta(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
-        return self.upstream("response.output_audio.delta", now, response_id=turn_id, delta="AA")
+    def delta(self, turn_id: str | None, now: float = 1.0, delta: str = "AA") -> Notice | None:
+        return self.upstream("response.output_audio.delta", now, response_id=turn_id, delta=delta)
 
     def done(
         self, turn_id: str | None, now: float = 1.0, status: str = "completed", usage: object = None
     ) -> Notice | None:
         response = {"id": turn_id, "status": status, "usage": usage}
         return self.upstream("response.done", now, response=response)
+
+
+def base64_of(size: int) -> bytes:
+    """Base64 that decodes to ``size`` bytes, which three divides."""
+    assert size % 3 == 0
+    return b"QUJD" * (size // 3)

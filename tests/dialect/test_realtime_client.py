@@ -9,10 +9,11 @@ import attrs
 import pytest
 
 from relayd.core.endings import Reason
-from relayd.dialect.meter import Refuse, Wait
+from relayd.dialect.meter import Refuse, Ticket, Wait
 from relayd.dialect.realtime_client import ModelRule
-from relayd.protocol.outcomes import Action, Drop, Violation, Waiting
-from tests.dialect.conversation import Talk, TellingMeter
+from relayd.dialect.realtime_estimates import Amount
+from relayd.protocol.outcomes import Action, Drop, Replace, Violation, Waiting
+from tests.dialect.conversation import Slip, Talk, TellingMeter, base64_of
 from tests.properties.streams import (
     BINARY,
     TEXT,
@@ -197,9 +198,14 @@ def test_a_long_binary_append_is_held_whole_since_its_utf8_is_not_watched() -> N
 @attrs.define
 class Later:
     answer: Refuse | None = None
+    slip: Slip = attrs.field(factory=lambda: Slip(TellingMeter()))
 
-    async def wait(self) -> Refuse | None:
-        return self.answer
+    async def wait(self) -> Ticket | Refuse:
+        return self.answer or self.slip
+
+
+def waiting(later: Later) -> Talk:
+    return Talk(TellingMeter(answers=deque([Wait(later)])))
 
 
 async def decided(talk: Talk) -> Action | None:
@@ -210,31 +216,82 @@ async def decided(talk: Talk) -> Action | None:
 
 
 async def test_a_create_that_waits_is_asked_for_once_it_is_allowed() -> None:
-    talk = Talk(TellingMeter(answers=deque([Wait(Later())])))
+    later = Later()
+    talk = waiting(later)
 
     assert await decided(talk) is None
     assert talk.heard.asked == [5.0]
+    assert later.slip.endings == []
+    talk.created("a", 6.0)
+    talk.done("a", 7.0)
+    assert later.slip.endings == talk.heard.ended
+    assert [turn.asked_at for turn in talk.heard.ended] == [5.0]
 
 
 async def test_a_create_that_waits_may_be_refused() -> None:
-    talk = Talk(TellingMeter(answers=deque([Wait(Later(BROKE))])))
+    talk = waiting(Later(BROKE))
 
-    assert isinstance(await decided(talk), Drop)
+    assert error_of(await decided(talk)) == ("budget_exhausted", "mine")
     assert talk.heard.asked == []
 
 
 async def test_a_create_that_waits_while_the_session_closes_to_turns_is_refused() -> None:
-    talk = Talk(TellingMeter(answers=deque([Wait(Later())])))
-    action = talk.client("response.create")
+    later = Later()
+    talk = waiting(later)
+    action = talk.client("response.create", event_id="mine")
     assert isinstance(action, Waiting)
     talk.conversation.closed_to_turns = BROKE
 
-    assert isinstance(await action.decision.wait(), Drop)
+    assert error_of(await action.decision.wait()) == ("budget_exhausted", "mine")
     assert talk.heard.asked == []
+    assert later.slip.endings == [None]
+
+
+async def test_a_create_that_waits_while_the_session_ends_is_refused() -> None:
+    later = Later()
+    talk = waiting(later)
+    action = talk.client("response.create")
+    assert isinstance(action, Waiting)
+    talk.conversation.cut_short(Reason.CLIENT_GONE, 9.0)
+
+    assert isinstance(await action.decision.wait(), Drop)
+    assert later.slip.endings == [None]
+    assert talk.heard.ended == []
+
+
+def error_of(action: Action | None) -> tuple[str, str | None]:
+    assert isinstance(action, Drop)
+    error = json.loads(action.reply or b"")["error"]
+    return error["code"], error["event_id"]
+
+
+@pytest.mark.parametrize(
+    ("named", "event_id"),
+    [
+        ({}, None),
+        ({"event_id": None}, None),
+        ({"event_id": 5}, None),
+        ({"event_id": "mine"}, "mine"),
+        ({"event_id": "é" * 1000}, "é" * 128),
+        ({"event_id": '"\n'}, '"\n'),
+    ],
+)
+def test_a_refusal_says_what_was_refused(named: dict[str, object], event_id: str | None) -> None:
+    refusing = Talk(TellingMeter(answers=deque([BROKE])))
+    closed = Talk()
+    closed.conversation.closed_to_turns = BROKE
+
+    for talk in (refusing, closed):
+        action = talk.conversation.client_reader.message(
+            json.dumps({"type": "response.create", **named}).encode(), 1.0, text=True
+        )
+        assert error_of(action) == ("budget_exhausted", event_id)
+        assert isinstance(action, Drop)
+        assert json.loads(action.reply or b"")["event_id"] == "event_relayd"
 
 
 def test_nothing_overtakes_a_message_that_waits() -> None:
-    talk = Talk(TellingMeter(answers=deque([Wait(Later())])))
+    talk = waiting(Later())
     first = b'{"type":"response.create"}'
     second = b'{"type":"input_audio_buffer.append","audio":"AA"}'
     wire = frame(TEXT, first, MASK) + frame(TEXT, second, MASK)
@@ -324,3 +381,96 @@ def test_a_refused_model_is_named_without_what_looks_like_a_key() -> None:
 
     assert isinstance(action, Drop)
     assert b"canary" not in (action.reply or b"")
+
+
+def test_an_invalid_update_is_answered_by_its_id() -> None:
+    for session in ({"model": 5}, {"model": "bad"}):
+        assert error_of(Talk().client("session.update", event_id="u", session=session))[1] == "u"
+
+
+def paying(*, transcription: bool = False) -> Talk:
+    return Talk(
+        rule=ModelRule(
+            permits=lambda model: True,
+            transcription=transcription,
+            upstream_name=lambda model: {"voice": "gpt-realtime"}.get(model, model),
+            priced={"gpt-realtime", "whisper-1"}.__contains__,
+        )
+    )
+
+
+@pytest.mark.parametrize("transcription", [True, False])
+@pytest.mark.parametrize(
+    ("session", "code"),
+    [
+        ({"model": "gpt-realtime"}, None),
+        ({"model": "new"}, "model_not_priced"),
+        ({"audio": {"input": {"transcription": {"model": "whisper-1"}}}}, None),
+        ({"audio": {"input": {"transcription": {"model": "new"}}}}, "model_not_priced"),
+        ({"audio": {"input": {"transcription": {"model": "voice"}}}}, "model_not_priced"),
+        ({"audio": {"input": {"transcription": None}}}, None),
+    ],
+)
+def test_a_model_without_a_price_is_refused(
+    session: object, code: str | None, transcription: bool
+) -> None:
+    talk = paying(transcription=transcription)
+
+    assert code_of(talk.client("session.update", session=session)) == code
+
+
+def test_a_price_is_looked_for_under_the_upstreams_name() -> None:
+    action = paying().client("session.update", session={"model": "voice"})
+
+    assert isinstance(action, Replace)
+    assert json.loads(action.payload)["session"] == {"model": "gpt-realtime"}
+
+
+def test_a_model_without_a_price_is_named_with_cause_and_remedy() -> None:
+    action = paying().client("session.update", event_id="u", session={"model": "new"})
+
+    assert isinstance(action, Drop)
+    error = json.loads(action.reply or b"")["error"]
+    assert (error["type"], error["event_id"]) == ("invalid_request_error", "u")
+    for word in ("budget", "'new'", "price", "operator"):
+        assert word in error["message"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"input_audio_buffer.append","audio":"%s"}' % AUDIO[:400],
+        b'{"audio":"%s","type":"input_audio_buffer.append"}' % AUDIO[:400],
+        b'{"type":"input_audio_buffer\\u002eappend","audio":"%s"}' % AUDIO[:400],
+        b'{"type":"input_audio_buffer.append","audio":"%s"}' % AUDIO,
+        b'{"audio":"%s","type":"input_audio_buffer.append"}' % AUDIO,
+    ],
+)
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("cut_bytes", [1000, 1 << 20])
+def test_all_audio_that_is_appended_is_counted(payload: bytes, opcode: int, cut_bytes: int) -> None:
+    talk = Talk()
+    wire = frame(opcode, payload, MASK)
+    spoken(wire, talk, range(0, len(wire), cut_bytes))
+
+    audio = 400 if len(payload) < 1000 else len(AUDIO)
+    assert audio <= talk.conversation.heard.appended <= audio + 10
+
+
+def test_an_append_without_audio_takes_nothing_away() -> None:
+    talk = Talk()
+    talk.append(300)
+    for payload in (
+        b'{"type":"input_audio_buffer.append",}',
+        b'{"type":"input_audio_buffer.append"}',
+    ):
+        talk.conversation.client_reader.message(payload, 1.0, text=True)
+
+    assert talk.conversation.heard.due() == Amount(audio=len(base64_of(300)))
+
+
+def test_items_are_counted_when_they_go() -> None:
+    talk = Talk()
+    talk.client("conversation.item.create", item={"content": [{"text": "x" * 12}]})
+
+    assert talk.conversation.heard.due() == Amount(text=12)

@@ -15,7 +15,7 @@ import trustme
 from relayd.config.schema import TlsSettings
 from relayd.core.hold import HoldBudget
 from relayd.observe import logs
-from relayd.service import app
+from relayd.service import parts
 from relayd.transport import tls
 from tests.faults.harness import Log, Stage
 
@@ -61,7 +61,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         holds.append(HoldBudget(bytes_max))
         return holds[-1]
 
-    monkeypatch.setattr(app, "HoldBudget", counted)
+    monkeypatch.setattr(parts, "HoldBudget", counted)
     monkeypatch.setattr(tls, "client_context", client_context)
     log = Log()
     logs.configure("json", "debug", log)

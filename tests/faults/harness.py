@@ -6,7 +6,8 @@ import io
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -15,8 +16,16 @@ import attrs
 import trio
 
 from relayd.config.accounts import AccountSettings, Timeouts
+from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Provider
-from relayd.config.schema import KeySettings, LimitSettings, ServerSettings, Settings, TlsSettings
+from relayd.config.schema import (
+    KeySettings,
+    LedgerSettings,
+    LimitSettings,
+    ServerSettings,
+    Settings,
+    TlsSettings,
+)
 from relayd.config.secret import KeyDigest, Secret
 from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
@@ -50,6 +59,8 @@ LIMITS = LimitSettings(
 )
 
 TIMEOUTS = Timeouts(connect_s=1.0, first_frame_s=0.5)
+KEY = KeySettings(name="dev", secret=KeyDigest.of(CLIENT_KEY))
+IN_MEMORY = LedgerSettings(url="sqlite::memory:")
 
 
 class Log(io.BytesIO):
@@ -182,9 +193,11 @@ class Relay:
         await accepted(client)
         return client, far
 
-    async def conversation(self, upstream: Upstream) -> tuple[Wire, Wire]:
+    async def conversation(
+        self, upstream: Upstream, *, headers: dict[str, str] | None = None
+    ) -> tuple[Wire, Wire]:
         """A Realtime session whose client has seen ``session.created``."""
-        client = await self.asking(REALTIME)
+        client = await self.asking(REALTIME, headers=headers)
         far = await upstream.accept_realtime()
         await accepted(client)
         assert (await client.frame()).payload == CREATED
@@ -240,6 +253,10 @@ class Options(TypedDict, total=False):
     tls: TlsSettings | None
     admin: str
     drain_s: float
+    key: KeySettings
+    prices: PriceBook
+    ledger: LedgerSettings
+    wall: Callable[[], float]
 
 
 @attrs.define
@@ -257,7 +274,7 @@ class Stage:
         return made
 
     def snapshot(self, *accounts: AccountSettings, **options: Unpack[Options]) -> Snapshot:
-        """The configuration of one relayd with one key."""
+        """The configuration of one relayd with one key, whose secret is ``CLIENT_KEY``."""
         server = ServerSettings(
             listen=("127.0.0.1:0",),
             admin=options.get("admin", f"unix:{self.folder / 'admin.sock'}"),
@@ -265,9 +282,15 @@ class Stage:
             drain_s=options.get("drain_s", 1.0),
             tls=options.get("tls"),
         )
-        limits = options.get("limits", LIMITS)
-        key = KeySettings(name="dev", secret=KeyDigest.of(CLIENT_KEY))
-        return Snapshot.of(Settings(server=server, limits=limits, keys=(key,), accounts=accounts))
+        settings = Settings(
+            server=server,
+            limits=options.get("limits", LIMITS),
+            ledger=options.get("ledger", IN_MEMORY),
+            keys=(options.get("key", KEY),),
+            accounts=accounts,
+            prices=options.get("prices", PriceBook()),
+        )
+        return Snapshot.of(settings)
 
     @asynccontextmanager
     async def relay(
@@ -278,7 +301,8 @@ class Stage:
         async with trio.open_nursery() as nursery:
             before = descriptors()
             over = trio.Event()
-            running = await nursery.start(_serve, snapshot, over)
+            wall = options.get("wall", time.time)
+            running = await nursery.start(_serve, snapshot, wall, over)
             relay = Relay(running, self.log, self.holds[-1], nursery, over)
             try:
                 yield relay
@@ -305,12 +329,13 @@ class Stage:
 
 async def _serve(
     snapshot: Snapshot,
+    wall: Callable[[], float],
     over: trio.Event,
     *,
     task_status: trio.TaskStatus[app.Running],
 ) -> None:
     try:
-        await app.serve(snapshot, environ={}, task_status=task_status)
+        await app.serve(snapshot, environ={}, wall=wall, task_status=task_status)
     finally:
         over.set()
 

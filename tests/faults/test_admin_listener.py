@@ -51,7 +51,12 @@ async def test_only_readyz_fails_while_relayd_drains(stage: Stage) -> None:
         await relay.stopped()
 
     assert (live.status, ready.status) == (200, 503)
-    assert json.loads(ready.body) == {"ready": False, "draining": True, "overloaded": False}
+    assert json.loads(ready.body) == {
+        "ready": False,
+        "draining": True,
+        "overloaded": False,
+        "ledger_failing": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ from relayd.config.snapshot import Snapshot
 from relayd.observe import logs
 from relayd.observe.events import LogEvent
 from relayd.service import app
+from relayd.sim.realtime.audio import tone
+from relayd.sim.realtime.billing import BILLINGS
 from relayd.sim.realtime.scenario import REFUSALS, Scenario
 from relayd.sim.realtime.upstream import RealtimeUpstream
 from relayd.sim.server import SimServer, serve
@@ -67,10 +70,12 @@ ENDED = {
 SERVED = (
     Scenario.NORMAL,
     Scenario.SLOW,
-    Scenario.WRONG_USAGE,
     Scenario.OVERSIZED,
     Scenario.FRAGMENTED,
+    *BILLINGS,
 )
+SPOKEN = (Scenario.TRANSCRIPTION_TOKENS, Scenario.TRANSCRIPTION_DURATION)
+"""Where the client says something aloud before it asks."""
 
 
 @attrs.define
@@ -137,6 +142,10 @@ async def turn(stage: Stage) -> dict[str, Any]:
     """One turn of a client; the ``response.done``, or the exception that came instead."""
     with trio.fail_after(SOON_S):
         async with stage.client() as connection:
+            if stage.upstream.upstream.scenario in SPOKEN:
+                sound = base64.b64encode(tone("audio/pcm", 500)).decode()
+                await connection.send(f'{{"type":"input_audio_buffer.append","audio":"{sound}"}}')
+                await connection.send('{"type":"input_audio_buffer.commit"}')
             await connection.send('{"type":"response.create"}')
             while True:
                 event: dict[str, Any] = json.loads(await connection.recv())
@@ -186,9 +195,13 @@ async def test_an_upstream_that_serves_is_counted_as_it_reports(stage: Stage) ->
     done = await turn(stage)
 
     line = await stage.line(LogEvent.SESSION_ENDED)
-    usage = done["response"].get("usage") or {"input_tokens": 0, "output_tokens": 0}
-    assert (line["reason"], line["turns"]) == ("client_closed", 1)
-    assert (line["tokens_in"], line["tokens_out"]) == (
-        usage["input_tokens"],
-        usage["output_tokens"],
-    )
+    told = stage.upstream.upstream.statistics().total
+    heard = told.transcription_usage
+    assert (line["reason"], line["turns"], told.responses) == ("client_closed", 1, 1)
+    assert told.transcriptions == (stage.upstream.upstream.scenario in SPOKEN)
+    if told.untold:
+        assert not (done["response"].get("usage") or {}).get("input_tokens")
+        assert line["tokens_out"] > 0, "what is not reported is estimated"
+        return
+    assert line["tokens_in"] == told.usage.read.total + heard.read.total
+    assert line["tokens_out"] == told.usage.written.total + heard.written.total

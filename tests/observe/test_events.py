@@ -6,7 +6,7 @@ import pytest
 
 from relayd.observe.events import EVENTS, FIELDS, LogEvent
 
-PARTICIPLE = re.compile(r"[a-z]+\.[a-z]+(ed|en)")
+PARTICIPLE = re.compile(r"[a-z]+\.([a-z]+(ed|en)|lost)")
 
 CANONICAL = (
     "session_id, dialect, key, account, model, reason, fault, client_close, upstream_close,"

@@ -9,10 +9,11 @@ import pytest
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.protocol.directions import ANSWERS_MAX, ClientFlow, UpstreamFlow
+from relayd.protocol.directions import ANSWERS_MAX, ASIDE_MAX_BYTES, ClientFlow, UpstreamFlow
 from relayd.protocol.flow import HELD_HEADERS_MAX_BYTES, Standing
 from relayd.protocol.outcomes import (
     Action,
+    Counts,
     Drop,
     Notice,
     Replace,
@@ -312,6 +313,55 @@ def test_an_upstreams_proven_and_binary_messages_are_not_read() -> None:
 
     assert drive(upstream_flow(reader), wire).wire == wire
     assert reader.heard == [b"this"]
+
+
+@attrs.define
+class Counting(Hearing):
+    """Remembers what its flow has counted whenever it is called."""
+
+    counts: Counts | None = None
+    seen: list[tuple[int, int]] = attrs.field(factory=list)
+
+    def note(self) -> None:
+        assert self.counts is not None
+        self.seen.append((self.counts.messages, self.counts.bytes))
+
+    def message(self, payload: bytes | bytearray, now: float) -> Notice | None:
+        self.note()
+        return super().message(payload, now)
+
+    def harmless(self, head: bytes | bytearray) -> bool:
+        self.note()
+        return super().harmless(head)
+
+    def oversize(self, head: bytes | bytearray, now: float) -> Notice | None:
+        self.note()
+        return super().oversize(head, now)
+
+
+@pytest.mark.parametrize("step", [1 << 23, 70_000, 3])
+def test_a_reader_sees_exact_counts_of_what_went_before(step: int) -> None:
+    reader = Counting()
+    flow = upstream_flow(reader, message_max_bytes=1 << 24)
+    reader.counts = flow
+    quiet = frame(TEXT, b"skip me") * 5 + frame(BINARY, b"123")
+    loud = frame(TEXT, b"one")
+    wire = quiet + loud + loud + quiet + frame(PING, b"") + fragments(TEXT, [b"t", b"wo"], None)
+    if step > 3:
+        wire += quiet + frame(TEXT, b"skip" + b"x" * 70_000) + loud
+        wire += frame(TEXT, b"x" * (ASIDE_MAX_BYTES + 1)) + loud
+    drive(flow, wire, range(0, len(wire), step))
+
+    first = [(6, 38), (7, 41), (14, 82)]
+    seen = sorted(set(reader.seen))
+    assert seen[:3] == first
+    if step > 3:
+        assert seen[3:] == [
+            (21, 123),
+            (22, 123 + 70_004),
+            (23, 126 + 70_004),
+            (24, 126 + 70_004 + ASIDE_MAX_BYTES + 1),
+        ]
 
 
 def test_a_notice_stops_the_flow_behind_its_message() -> None:

@@ -15,7 +15,7 @@ from relayd.service.admin import HEAD_MAX_BYTES, REQUEST_S, Admin, Readiness
 from tests.faults.wire import Response, Wire
 
 TOKEN = "canary-of-admin"
-READY = Readiness(draining=False, overloaded=False)
+READY = Readiness(draining=False, overloaded=False, ledger_failing=False)
 
 
 @attrs.define
@@ -60,7 +60,7 @@ def request(method: str, path: str, **headers: str) -> bytes:
 
 
 async def test_it_says_that_relayd_lives_even_when_it_is_not_ready() -> None:
-    stage = Stage(Readiness(draining=True, overloaded=True))
+    stage = Stage(Readiness(draining=True, overloaded=True, ledger_failing=False))
 
     response = await stage.get("/livez")
 
@@ -70,13 +70,20 @@ async def test_it_says_that_relayd_lives_even_when_it_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("draining", "overloaded", "status"),
-    [(False, False, 200), (True, False, 503), (False, True, 503)],
+    ("draining", "overloaded", "ledger_failing", "status"),
+    [
+        (False, False, False, 200),
+        (True, False, False, 503),
+        (False, True, False, 503),
+        (False, False, True, 503),
+    ],
 )
 async def test_it_says_whether_connections_are_welcome_and_why_not(
-    draining: bool, overloaded: bool, status: int
+    draining: bool, overloaded: bool, ledger_failing: bool, status: int
 ) -> None:
-    stage = Stage(Readiness(draining=draining, overloaded=overloaded))
+    stage = Stage(
+        Readiness(draining=draining, overloaded=overloaded, ledger_failing=ledger_failing)
+    )
 
     response = await stage.get("/readyz")
 
@@ -85,6 +92,7 @@ async def test_it_says_whether_connections_are_welcome_and_why_not(
         "ready": status == 200,
         "draining": draining,
         "overloaded": overloaded,
+        "ledger_failing": ledger_failing,
     }
 
 

@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from relayd.config.accounts import AccountSettings
 from relayd.config.schema import (
     KeySettings,
+    LedgerSettings,
     LimitSettings,
     ServerSettings,
     Settings,
@@ -63,7 +64,13 @@ class Stage:
             KeySettings(name="dev", secret=KeyDigest.of(KEY)),
             KeySettings(name="old", secret=KeyDigest.of(KEY + "x"), enabled=False),
         )
-        settings = Settings(server=self.server, limits=self.limits, keys=keys, accounts=(echo, off))
+        settings = Settings(
+            server=self.server,
+            limits=self.limits,
+            ledger=LedgerSettings(url="sqlite::memory:"),
+            keys=keys,
+            accounts=(echo, off),
+        )
         return Snapshot.of(settings)
 
     async def start(self) -> app.Running:
@@ -142,7 +149,12 @@ async def test_it_announces_what_it_bound_and_what_it_was_given(
     assert running.addresses[1] == f"unix:{stage.folder / 'public.sock'}"
     assert not running.addresses[0].endswith(":0")
     assert (line["accounts"], line["keys"], line["sessions_max"]) == (1, 1, 7)
-    assert await stage.ready() == {"ready": True, "draining": False, "overloaded": False}
+    assert await stage.ready() == {
+        "ready": True,
+        "draining": False,
+        "overloaded": False,
+        "ledger_failing": False,
+    }
 
 
 async def test_it_tells_the_service_manager_that_it_is_ready_and_that_it_stops(
@@ -206,7 +218,12 @@ async def test_while_it_drains_it_is_not_ready_and_refuses_whom_it_had_accepted(
             running.drain()
             while (said := await stage.ready())["ready"]:
                 pass
-        assert said == {"ready": False, "draining": True, "overloaded": False}
+        assert said == {
+            "ready": False,
+            "draining": True,
+            "overloaded": False,
+            "ledger_failing": False,
+        }
         nursery.start_soon(late.send, b"\r\n")
 
     await late.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -19,12 +20,14 @@ from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.ledger.database import Database
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.routing.roster import Roster
 from relayd.routing.scheduler import choose
 from relayd.service.acceptor import SlowHeads
 from relayd.service.door import Door
+from relayd.service.parts import open_books
 from relayd.session.admission import OpenQuota
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.transport.endpoint import Endpoint
@@ -116,6 +119,7 @@ class Stage:
                 reactor=self.reactor,
                 connector=connector,
                 quota=self.quota,
+                books=open_books(SNAPSHOT, Database.open(None), time.time),
                 bus=Bus(),
                 hold=self.hold,
                 slow_heads=SlowHeads(64),

@@ -11,7 +11,7 @@ import trio
 
 from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
-from relayd.dialect.meter import CountingMeter, Listener, Turn, UpstreamError
+from relayd.dialect.meter import Charge, CountingMeter, Listener, Turn, UpstreamError
 from relayd.dialect.realtime import RealtimeConversation
 from relayd.dialect.realtime_client import ModelRule
 from relayd.protocol.flow import Standing
@@ -93,7 +93,7 @@ class Silent:
     def turn_started(self, turn_id: str | None, now: float) -> None:
         """Nothing."""
 
-    def turn_ended(self, turn: Turn) -> None:
+    def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """Nothing."""
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import attrs
@@ -13,11 +14,13 @@ from relayd.config.accounts import Timeouts
 from relayd.config.schema import LimitSettings
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
+from relayd.dialect.meter import CountingMeter, Refuse, Ticket, TurnAsk, Usage
 from relayd.dialect.passthrough import Bytes
 from relayd.dialect.realtime import RealtimeConversation
 from relayd.protocol.directions import UpstreamFlow
 from relayd.protocol.frames import Opcode, encode_frame
 from relayd.session.clock import LAST_RESPONSE_S, PROGRESS_LOOKS, Clock
+from relayd.session.terms import TOO_OLD, Deadlines, Term
 from relayd.session.verdict import Verdict
 from relayd.transport.reactor import Reactor
 from tests.session.ends import End, Ends, both_ends, conversation
@@ -65,6 +68,19 @@ class Stage:
         flow.feed(memoryview(data), data, len(data), trio.current_time())
 
 
+def deadlines(term: Term | None = None) -> Deadlines:
+    by_age = Term(trio.current_time() + LIMITS.session_max_s, Reason.SESSION_MAX_AGE, TOO_OLD)
+    return Deadlines(LIMITS, TIMEOUTS, term or by_age)
+
+
+def ticket() -> Ticket:
+    return CountingMeter().turn_begun(TurnAsk(now=0.0, expected=Usage(source="response")))
+
+
+def never_due(now: float) -> float:
+    return math.inf
+
+
 @pytest.fixture
 async def stage(autojump_clock: MockClock) -> AsyncIterator[Stage]:
     with both_ends() as ends:
@@ -79,9 +95,8 @@ async def stage(autojump_clock: MockClock) -> AsyncIterator[Stage]:
             ends.upstream.endpoint,
             verdict,
             talk,
-            LIMITS,
-            TIMEOUTS,
-            trio.current_time(),
+            deadlines(),
+            never_due,
         )
         yield Stage(ends, reactor, verdict, talk, clock)
         reactor.close()
@@ -240,7 +255,7 @@ async def test_an_upstream_that_falls_silent_in_a_turn_ends_it(
     autojump_clock: MockClock, stage: Stage, nursery: trio.Nursery
 ) -> None:
     nursery.start_soon(stage.keep_alive)
-    stage.talk.ask(trio.current_time())
+    stage.talk.ask(trio.current_time(), ticket())
     stage.clock.turn_began(trio.current_time())
 
     lasted = await verdict_after(stage)
@@ -262,7 +277,7 @@ async def test_every_message_puts_the_silence_off(
 
     nursery.start_soon(stage.keep_alive)
     nursery.start_soon(talk)
-    stage.talk.ask(trio.current_time())
+    stage.talk.ask(trio.current_time(), ticket())
     stage.clock.turn_began(trio.current_time())
 
     lasted = await verdict_after(stage)
@@ -282,7 +297,7 @@ async def test_a_turn_must_end_however_busy_the_upstream_is(
 
     nursery.start_soon(stage.keep_alive)
     nursery.start_soon(talk)
-    stage.talk.ask(trio.current_time())
+    stage.talk.ask(trio.current_time(), ticket())
     stage.clock.turn_began(trio.current_time())
 
     lasted = await verdict_after(stage)
@@ -325,7 +340,7 @@ async def test_a_running_response_gets_a_last_moment_beyond_the_maximum_age(
 ) -> None:
     async def ask_late() -> None:
         await trio.sleep(LIMITS.session_max_s - 5)
-        stage.talk.ask(trio.current_time())
+        stage.talk.ask(trio.current_time(), ticket())
         stage.clock.turn_began(trio.current_time())
 
     nursery.start_soon(stage.keep_alive)
@@ -375,9 +390,8 @@ async def test_a_session_without_turns_is_never_called_silent(autojump_clock: Mo
             ends.upstream.endpoint,
             verdict,
             Bytes(),
-            LIMITS,
-            TIMEOUTS,
-            trio.current_time(),
+            deadlines(),
+            never_due,
         )
         with verdict.scope:
             await clock.run()
@@ -406,7 +420,7 @@ async def test_an_upstream_is_not_silent_while_its_client_is_what_holds_it_up(
 ) -> None:
     stage.upstream.endpoint.armed = False
     nursery.start_soon(stage.keep_alive)
-    stage.talk.ask(trio.current_time())
+    stage.talk.ask(trio.current_time(), ticket())
 
     lasted = await verdict_after(stage)
     nursery.cancel_scope.cancel()
@@ -418,11 +432,12 @@ async def test_an_upstream_is_not_silent_while_its_client_is_what_holds_it_up(
 async def test_an_upstream_that_says_one_thing_and_falls_silent_is_noticed_as_soon(
     autojump_clock: MockClock, stage: Stage, nursery: trio.Nursery
 ) -> None:
-    stage.clock.limits = attrs.evolve(LIMITS, keepalive_s=900.0, keepalive_timeout_s=3000.0)
+    patient = attrs.evolve(LIMITS, keepalive_s=900.0, keepalive_timeout_s=3000.0)
+    stage.clock.deadlines = attrs.evolve(stage.clock.deadlines, limits=patient)
 
     async def talk() -> None:
         await trio.sleep(1.0)
-        stage.talk.ask(trio.current_time())
+        stage.talk.ask(trio.current_time(), ticket())
         stage.clock.turn_began(trio.current_time())
         await trio.sleep(JUST_S)
         stage.say(b'{"type":"response.created"}')
@@ -432,3 +447,43 @@ async def test_an_upstream_that_says_one_thing_and_falls_silent_is_noticed_as_so
 
     assert stage.verdict.reason is Reason.UPSTREAM_SILENT
     assert lasted - 1.0 <= TIMEOUTS.idle_s + LATE_S
+
+
+async def test_a_key_that_expires_ends_the_session_after_its_running_response(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    refuse = Refuse("permission_error", "key_expired", "This key expired.")
+    at = trio.current_time() + 20.0
+    stage.clock.deadlines = deadlines(Term(at, Reason.KEY_EXPIRED, refuse))
+    stage.talk.ask(trio.current_time(), ticket())
+    stage.talk.started("resp_1", trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.keep_alive)
+        with stage.verdict.scope:
+            nursery.start_soon(stage.clock.run)
+            await trio.sleep(20.5)
+            assert stage.verdict.reason is None
+            assert stage.talk.closed_to_turns is refuse
+            assert stage.clock.leaving is Reason.KEY_EXPIRED
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_bill_is_looked_at_when_it_is_due(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    looked = list[float]()
+    begin = trio.current_time()
+
+    def bill(now: float) -> float:
+        looked.append(now - begin)
+        return now + 7.0
+
+    stage.clock.bill = bill
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.keep_alive)
+        nursery.start_soon(stage.clock.run)
+        await trio.sleep(15.0)
+        nursery.cancel_scope.cancel()
+
+    assert {0.0, 7.0, 14.0} <= {round(when, 3) for when in looked}

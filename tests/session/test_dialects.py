@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
+
+import attrs
 import pytest
 
+from relayd.config.pricebook import Price, PriceBook
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key
 from relayd.config.url import parse_base_url
@@ -19,10 +24,17 @@ from relayd.session.dialects import (
     answer_subprotocol,
     conversation_of,
     message_max_bytes,
+    priced_model,
     wish_of,
 )
 from tests.session.ends import Silent
 
+PRICES = PriceBook(
+    tuple(
+        Price(models=(name,), text_in=Decimal(1), date=datetime.date(2026, 1, 1), source="a test")
+        for name in ("gpt-realtime", "relay/echo")
+    )
+)
 KEY = Key(name="dev", tenant="dev", digest=bytes(32), models=("gpt-*",))
 
 
@@ -32,11 +44,18 @@ def account(name: str, provider: str = "compatible", **more: object) -> Account:
 
 
 def grant(dialect: Dialect = Dialect.REALTIME, **more: object) -> Grant:
-    return Grant(key=KEY, dialect=dialect, client_address="127.0.0.2", granted_at=0.0, **more)  # type: ignore[arg-type]  # passed on as given
+    given = {"key": KEY, "account_name": None} | more
+    return Grant(
+        dialect=dialect,
+        client_address="127.0.0.2",
+        granted_at=0.0,
+        wall_granted_at=0.0,
+        **given,  # type: ignore[arg-type]  # passed on as given
+    )
 
 
 def wished(given: Grant, *accounts: Account) -> Wish:
-    wish = wish_of(given, Roster.of(accounts))
+    wish = wish_of(given, Roster.of(accounts), PRICES)
     assert isinstance(wish, Wish)
     return wish
 
@@ -76,7 +95,7 @@ def test_a_call_goes_to_the_only_openai_account_among_others() -> None:
 
 @pytest.mark.parametrize("names", [(), ("one", "two")])
 def test_a_call_whose_account_nobody_knows_is_refused(names: tuple[str, ...]) -> None:
-    refusal = wish_of(grant(call_id="rtc_1"), Roster.of(map(account, names)))
+    refusal = wish_of(grant(call_id="rtc_1"), Roster.of(map(account, names)), PRICES)
 
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.param) == (RefusalCode.INVALID_PARAMETER, "call_id")
@@ -162,3 +181,50 @@ def test_a_dialect_s_own_cap_lies_below_the_configured_one(
     dialect: Dialect, configured: int, longest: int
 ) -> None:
     assert message_max_bytes(grant(dialect, account_name="echo"), configured) == longest
+
+
+# -- what has a price
+
+RICH = attrs.evolve(KEY, budget_nano=10**9)
+
+
+def test_a_key_with_a_budget_goes_only_where_the_model_has_a_price() -> None:
+    priced = account("priced", model_map={"voice": "gpt-realtime"})
+
+    wish = wished(grant(key=RICH, model="voice"), account("unpriced"), priced)
+
+    assert wish.demand.among == frozenset({"priced"})
+
+
+def test_a_key_without_a_budget_goes_anywhere() -> None:
+    assert wished(grant(model="voice"), account("unpriced")).demand.among is None
+
+
+def test_a_model_without_a_price_anywhere_is_refused_to_a_key_with_a_budget() -> None:
+    refusal = wish_of(grant(key=RICH, model="voice"), Roster.of([account("unpriced")]), PRICES)
+
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.status) == (RefusalCode.MODEL_NOT_PRICED, 403)
+
+
+def test_a_model_that_nobody_serves_is_not_called_unpriced() -> None:
+    other = account("other", models=("another",))
+
+    assert wished(grant(key=RICH, model="voice"), other).demand.among is None
+
+
+@pytest.mark.parametrize(("name", "priced"), [("echo", True), ("other", False)])
+def test_a_passthrough_account_has_its_price_under_its_path(name: str, priced: bool) -> None:
+    given = grant(Dialect.PASSTHROUGH, key=RICH, account_name=name)
+
+    refusal = wish_of(given, Roster.of([account(name, provider="websocket")]), PRICES)
+
+    assert isinstance(refusal, Refusal) is not priced
+
+
+def test_what_is_priced_is_the_account_s_own_name() -> None:
+    mapped = account("mapped", model_map={"voice": "gpt-realtime"})
+
+    assert priced_model(grant(model="voice"), mapped) == "gpt-realtime"
+    assert priced_model(grant(intent="transcription"), mapped) is None
+    assert priced_model(grant(Dialect.PASSTHROUGH, account_name="m"), mapped) == "relay/mapped"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import attrs
 import pytest
 from trio.testing import MockClock
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.dialect.meter import CountingMeter, Turn, UpstreamError, Usage
+from relayd.dialect.meter import Charge, CountingMeter, Turn, UpstreamError, Usage
 from relayd.observe.bus import Bus, BusEvent, SessionEnded, SessionFacts, TurnEnded, TurnStarted
 from relayd.observe.events import LogEvent
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
@@ -34,6 +36,7 @@ USAGE = Usage(
     output_total=9,
 )
 TURN = Turn(
+    number=1,
     turn_id="resp_1",
     reason="completed",
     asked_at=10.0,
@@ -41,6 +44,9 @@ TURN = Turn(
     ended_at=12.5,
     usage=USAGE,
 )
+
+
+CHARGE = Charge(usage=USAGE, cost_usd=Decimal("0.000000042"))
 
 
 @attrs.define
@@ -70,7 +76,7 @@ class Told:
 def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> None:
     told = Told()
 
-    told.reporter().turn_ended(TURN)
+    told.reporter().turn_ended(TURN, CHARGE)
 
     (line,) = log_lines.of(LogEvent.TURN_ENDED)
     del line["ts"], line["level"], line["event"]
@@ -91,7 +97,8 @@ def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> No
         "tokens_in_cached": 2,
         "tokens_out_text": 4,
         "tokens_out_audio": 5,
-        "cost_usd": None,
+        "estimated": False,
+        "cost_usd": 4.2e-08,
         "reason": "completed",
     }
     assert told.events == [
@@ -103,12 +110,15 @@ def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> No
             duration_ms=2500.0,
             tokens_in=6,
             tokens_out=9,
+            cost_usd=Decimal("0.000000042"),
         )
     ]
 
 
 def test_what_is_not_known_of_a_turn_is_null(log_lines: LogLines) -> None:
-    Told().reporter().turn_ended(attrs.evolve(TURN, usage=None, first_output_at=None))
+    Told().reporter().turn_ended(
+        attrs.evolve(TURN, usage=None, first_output_at=None), Charge(usage=None)
+    )
 
     (line,) = log_lines.of(LogEvent.TURN_ENDED)
     assert {line[name] for name in ("ttft_ms", "tokens_in", "tokens_out_audio")} == {None}
@@ -161,8 +171,8 @@ async def test_the_canonical_line_holds_everything(
 ) -> None:
     told = Told()
     reporter = told.reporter(first_frame_ms=None)
-    reporter.turn_ended(TURN)
-    reporter.meter.usage(USAGE, 1.0)
+    reporter.turn_ended(TURN, CHARGE)
+    reporter.meter.transcribed(USAGE, 1.0)
     hold = HoldBudget(1000)
     up = ClientFlow(message_max_bytes=100, hold=hold, reader=None)
     down = UpstreamFlow(message_max_bytes=100, hold=hold, reader=None)

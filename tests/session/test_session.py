@@ -13,13 +13,15 @@ import trio
 
 from relayd.config.accounts import Timeouts
 from relayd.config.schema import LimitSettings
+from relayd.config.snapshot import Key
 from relayd.core.endings import Reason
-from relayd.dialect.meter import CountingMeter, Refuse, TurnAsk, Wait
+from relayd.dialect.meter import CountingMeter, Refuse, Ticket, TurnAsk, Usage, Wait
 from relayd.observe.bus import Bus, BusEvent, SessionEnded, SessionFacts, SessionOpened
 from relayd.observe.events import LogEvent
 from relayd.routing.classify import Failure
 from relayd.session.reporter import Reporter, Timing
 from relayd.session.session import Session
+from relayd.session.terms import Deadlines, term_of
 from relayd.transport.reactor import Reactor
 from tests.conftest import LogLines
 from tests.faults.wire import BINARY, CLOSE, SOON_S, TEXT, Ended, Wire, close, frame
@@ -38,6 +40,9 @@ def response(kind: str, **more: object) -> bytes:
     return server_event(f"response.{kind}", response={"id": "resp_1", **more})
 
 
+KEY = Key(name="dev", tenant="t", digest=bytes(32))
+
+
 @attrs.define
 class SlowMeter(CountingMeter):
     """Takes its time over every turn."""
@@ -46,13 +51,13 @@ class SlowMeter(CountingMeter):
     answered: trio.Event = attrs.field(factory=trio.Event)
     answer: Refuse | None = None
 
-    def turn_asked(self, ask: TurnAsk) -> Refuse | Wait | None:
+    def turn_asked(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
         return Wait(self)
 
-    async def wait(self) -> Refuse | None:
+    async def wait(self) -> Ticket | Refuse:
         self.asked.set()
         await self.answered.wait()
-        return self.answer
+        return self.answer or self.turn_begun(TurnAsk(now=0.0, expected=Usage(source="response")))
 
 
 @attrs.define(eq=False)
@@ -113,9 +118,11 @@ class Stage:
             hold=self.ends.hold,
             conversation=talk,
             reporter=reporter,
-            limits=self.limits,
-            timeouts=Timeouts(),
+            deadlines=Deadlines(
+                self.limits, Timeouts(), term_of(KEY, now, self.limits.session_max_s, wall=0.0)
+            ),
             message_max_bytes=100_000,
+            key=KEY,
         )
         self.nursery.start_soon(self._run)
 
@@ -337,7 +344,7 @@ async def test_a_bug_in_the_pass_ends_this_session_and_is_told_with_its_tracebac
 async def test_a_bug_in_a_task_ends_this_session_likewise(stage: Stage) -> None:
     @attrs.define
     class BrokenMeter(SlowMeter):
-        async def wait(self) -> Refuse | None:
+        async def wait(self) -> Ticket | Refuse:
             raise ZeroDivisionError("a bug")
 
     stage.meter = BrokenMeter()

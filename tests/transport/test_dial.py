@@ -17,8 +17,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from relayd.config.url import Url, parse_base_url
 from relayd.core.endings import Fault
 from relayd.transport import dial
-from relayd.transport.dial import STAGGER_S, connect
+from relayd.transport.dial import STAGGER_S
 from relayd.transport.errors import DialError, DialErrorKind
+from relayd.transport.outgoing import AddressRefused
 from relayd.transport.resolve import Address, Resolver
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 
 SOON = 5.0
+
+
+async def connect(url: Url, *, resolver: Resolver, deadline: float) -> socket.socket:
+    """Dial, with names that may lead to this host: to the sockets of these tests."""
+    return await dial.connect(url, resolver=resolver, deadline=deadline, allow_private=True)
 
 
 def descriptors() -> int:
@@ -355,3 +361,115 @@ async def test_a_lack_of_descriptors_is_not_the_upstreams_fault(nursery: trio.Nu
 
     assert caught.value.kind is DialErrorKind.RESOURCES_EXHAUSTED
     assert caught.value.fault is Fault.RELAY
+
+
+# -- where it may lead
+
+
+class Names:
+    """A name server that says something else each time it is asked."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self._answers = iter(answers)
+
+    async def __call__(self, host: str, port: int) -> list[Address]:
+        families = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [Address(families[":" in each], (each, port)) for each in next(self._answers)]
+
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that would have been connected to; none of them answers."""
+    hosts: list[str] = []
+
+    async def refuse(address: Address, deadline: float = math.inf) -> socket.socket:
+        await trio.lowlevel.checkpoint()
+        hosts.append(address.sockaddr[0])
+        raise DialError(DialErrorKind.CONNECTION_REFUSED, "refused")
+
+    monkeypatch.setattr(dial, "_connect_one", refuse)
+    return hosts
+
+
+async def tried(
+    host: str, resolver: Resolver, *, allow_private: bool = False, is_learned: bool = False
+) -> DialError:
+    with pytest.raises(DialError) as caught:
+        await dial.connect(
+            url_of(host, 443),
+            resolver=resolver,
+            deadline=math.inf,
+            allow_private=allow_private,
+            is_learned=is_learned,
+        )
+    return caught.value
+
+
+async def test_a_name_that_leads_into_the_own_network_is_not_dialled(
+    nursery: trio.Nursery, dialled: list[str]
+) -> None:
+    error = await tried("a.test", Resolver(nursery, lookup=Names(["10.0.0.1", "::1"])))
+
+    assert isinstance(error, AddressRefused)
+    assert dialled == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (["10.0.0.1", "8.8.8.8"], ["8.8.8.8"]),
+        (["::ffff:127.0.0.1", "8.8.8.8", "169.254.169.254", "8.8.4.4"], ["8.8.8.8", "8.8.4.4"]),
+    ],
+)
+async def test_of_a_name_s_addresses_only_public_ones_are_dialled(
+    answer: list[str], expected: list[str], nursery: trio.Nursery, dialled: list[str]
+) -> None:
+    error = await tried("a.test", Resolver(nursery, lookup=Names(answer)))
+
+    assert error.kind is DialErrorKind.CONNECTION_REFUSED
+    assert dialled == expected
+
+
+async def test_what_was_checked_is_what_is_dialled_though_the_name_changes(
+    nursery: trio.Nursery, dialled: list[str], autojump_clock: MockClock
+) -> None:
+    """DNS rebinding: public when it is checked, private a moment later."""
+    resolver = Resolver(nursery, lookup=Names(["8.8.8.8"], ["127.0.0.1"]))
+
+    await tried("a.test", resolver)
+    assert dialled == ["8.8.8.8"]
+    await trio.sleep(60)  # the answer is forgotten
+    assert isinstance(await tried("a.test", resolver), AddressRefused)
+    assert dialled == ["8.8.8.8"]
+
+
+async def test_a_private_network_is_dialled_where_that_is_allowed(
+    nursery: trio.Nursery, dialled: list[str]
+) -> None:
+    await tried("a.test", Resolver(nursery, lookup=Names(["10.0.0.1"])), allow_private=True)
+
+    assert dialled == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "::1", "localhost"])
+async def test_the_operator_s_own_address_is_dialled_and_a_peer_s_is_not(
+    host: str, nursery: trio.Nursery, dialled: list[str]
+) -> None:
+    resolver = Resolver(nursery, lookup=Names(["127.0.0.1"]))
+
+    assert isinstance(await tried(host, resolver, is_learned=True), AddressRefused)
+    assert dialled == []
+    await tried(host, resolver)
+    assert dialled == ["127.0.0.1" if host == "localhost" else host]
+    await tried(host, resolver, is_learned=True, allow_private=True)
+    assert len(dialled) == 2
+
+
+async def test_a_name_that_a_peer_handed_out_is_judged_by_where_it_leads(
+    nursery: trio.Nursery, dialled: list[str]
+) -> None:
+    resolver = Resolver(nursery, lookup=Names(["10.0.0.1", "8.8.8.8"]))
+
+    await tried("a.test", resolver, is_learned=True)
+
+    assert dialled == ["8.8.8.8"]

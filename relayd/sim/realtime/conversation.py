@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from relayd.sim.realtime import audio, items
+from relayd.sim.realtime.billing import Billing
 from relayd.sim.realtime.client_events import (
     AudioAppend,
     AudioClear,
@@ -42,8 +43,9 @@ from relayd.sim.realtime.session import (
     opening_session,
     settings_of,
 )
+from relayd.sim.realtime.tally import Tally
 from relayd.sim.realtime.transcription import transcription
-from relayd.sim.realtime.usage import Tally, Tokens, model_audio_tokens
+from relayd.sim.realtime.usage import Tokens, model_audio_tokens
 
 if TYPE_CHECKING:
     from relayd.sim.realtime.response import Response
@@ -60,13 +62,15 @@ class Conversation:
         kind: What the handshake asked for.
         model: The handshake's model; ``None`` for a transcription session.
         expires_at: Unix seconds.
-        tally: What its responses and transcriptions have used.
+        billing: How it is billed.
+        tally: What its responses and transcriptions have reported.
     """
 
     name: str
     kind: Kind
     model: str | None
     expires_at: int
+    billing: Billing = attrs.field(factory=Billing)
     tally: Tally = attrs.field(factory=Tally, init=False)
     _session: JsonObject = attrs.field(init=False)
     _settings: Settings = attrs.field(init=False)
@@ -77,9 +81,11 @@ class Conversation:
     _item_count: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._responses = Responses(self.name, f"conv_{self.name}")
-        session_id = f"sess_{self.name}"
-        self._adopt(opening_session(session_id, self.kind, self.model, self.expires_at))
+        self._responses = Responses(self.name, f"conv_{self.name}", self.billing)
+        session_id, transcription = f"sess_{self.name}", self.billing.transcription
+        self._adopt(
+            opening_session(session_id, self.kind, self.model, self.expires_at, transcription)
+        )
 
     @property
     def is_speaking(self) -> bool:
@@ -112,8 +118,10 @@ class Conversation:
         """The next event of a running response; several responses take turns."""
         event, response = self._responses.advance()
         if event is None:
-            self._finish(response)
+            self._keep(response)
             return []
+        if event["type"] == "response.done":
+            self._count(response)
         return self._stamped([event])
 
     def _handle(self, event: ClientEvent) -> Events:
@@ -200,7 +208,8 @@ class Conversation:
         transcriber = self._settings.audio.input.transcription
         if transcriber is not None:
             length_ms = audio.duration_ms(sound, audio_format)
-            written, tally = transcription(item, transcriber.model, length_ms)
+            is_reported = self.billing.reports_transcriptions
+            written, tally = transcription(item, transcriber, length_ms, is_reported=is_reported)
             events += written
             self.tally += tally
         return events
@@ -254,12 +263,18 @@ class Conversation:
         self._responses.start(wish, self._session, self._history, self._new_item_id())
 
     def _stop(self, response: Response, reason: str) -> Events:
+        was_done = response.report is not None
         ending = self._responses.stop(response, reason)
-        self._finish(response)
+        if not was_done:
+            self._count(response)
+        self._keep(response)
         return ending
 
-    def _finish(self, response: Response) -> None:
-        self.tally = self.tally.plus_response(response.usage)
+    def _count(self, response: Response) -> None:
+        assert response.report is not None, "counted when its usage is reported"
+        self.tally = self.tally.plus_response(response.usage, response.report.told)
+
+    def _keep(self, response: Response) -> None:
         if response.plan.conversation_id is None or not response.has_item:
             return
         # A client may have filled the conversation, or taken the id, while this was said.

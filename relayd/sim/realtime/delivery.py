@@ -64,8 +64,6 @@ Send = Callable[[Link, JsonObject], Awaitable[Exit | None]]
 def delivery_of(scenario: Scenario) -> Send:
     """A delivery for one session that plays ``scenario``."""
     match scenario:
-        case Scenario.WRONG_USAGE:
-            return Distorted(_UsageMistakes())
         case Scenario.OVERSIZED:
             return Distorted(_inflated)
         case Scenario.SLOW:
@@ -241,26 +239,6 @@ async def _reset_within(link: Link, event: JsonObject, size_bytes: int) -> Exit:
     whole = frame(Opcode.TEXT, padded)
     await link.send_raw(whole[: len(whole) // 2])
     return Leave.RESET
-
-
-@attrs.define
-class _UsageMistakes:
-    """Every way in which a provider has been seen to misreport, one after the other."""
-
-    _mistakes: Iterator[JsonObject | None] = attrs.field(
-        factory=lambda: itertools.cycle(
-            [{"usage": None}, {"usage": {}}, None, {"usage": {"output_token_details": None}}]
-        )
-    )
-
-    def __call__(self, event: JsonObject) -> JsonObject:
-        """``event`` with the next mistake in it, if it is one that reports usage."""
-        response = event.get("response")
-        if event["type"] != "response.done" or not isinstance(response, dict):
-            return event
-        mistake = next(self._mistakes)
-        kept = {name: value for name, value in response.items() if name != "usage"}
-        return event | {"response": kept if mistake is None else kept | mistake}
 
 
 def _inflated(event: JsonObject) -> JsonObject:

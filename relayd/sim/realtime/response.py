@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 import attrs
+from msgspec import UNSET
 
 from relayd.sim.realtime import audio
+from relayd.sim.realtime.billing import Report, Reporter, report
 from relayd.sim.realtime.client_events import JsonObject
 from relayd.sim.realtime.items import Item
-from relayd.sim.realtime.usage import NO_TOKENS, Tokens, Usage, model_audio_tokens
+from relayd.sim.realtime.usage import NO_TOKENS, NO_USAGE, Tokens, Usage, model_audio_tokens
 
 WORD_MS: Final = 100
 """How long the model takes to say a word."""
@@ -23,6 +25,11 @@ WORD_MS: Final = 100
 REQUESTS_LIMIT: Final = 10_000
 TOKENS_LIMIT: Final = 1_000_000
 _RESERVED_TOKENS: Final = 4_096
+_ERROR: Final[JsonObject] = {
+    "type": "server_error",
+    "code": None,
+    "message": "The server had an error while processing your request.",
+}
 
 
 class Status(enum.StrEnum):
@@ -30,6 +37,7 @@ class Status(enum.StrEnum):
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
+    FAILED = "failed"
     INCOMPLETE = "incomplete"
 
 
@@ -70,6 +78,7 @@ class Plan:
         conversation_id: The conversation it belongs to, ``None`` out of band.
         previous_item_id: The item that its own follows, if it belongs to a conversation.
         metadata: The client's, returned as it came.
+        fails: Whether it ends before it has said anything.
     """
 
     response_id: str
@@ -83,6 +92,7 @@ class Plan:
     conversation_id: str | None = None
     previous_item_id: str | None = None
     metadata: JsonObject | None = None
+    fails: bool = False
 
     @property
     def aloud(self) -> str | None:
@@ -96,10 +106,13 @@ class Response:
 
     Attributes:
         plan: What it was started with.
+        report: What its ``response.done`` says about its usage; ``None`` before that.
         has_item: Whether its item was announced.
     """
 
     plan: Plan
+    _reporter: Reporter = report
+    report: Report | None = attrs.field(default=None, init=False)
     has_item: bool = attrs.field(default=False, init=False)
     _is_ending: bool = attrs.field(default=False, init=False)
     _spoken: list[str] = attrs.field(factory=list, init=False)
@@ -110,7 +123,9 @@ class Response:
 
     @property
     def usage(self) -> Usage:
-        """What it has used so far."""
+        """What it has used so far. What fails is not billed."""
+        if self.plan.fails:
+            return NO_USAGE
         return Usage(self.plan.read, self.plan.cached, self._written(len(self._spoken)))
 
     def advance(self) -> JsonObject | None:
@@ -135,6 +150,9 @@ class Response:
     def _play(self) -> Iterator[JsonObject]:
         yield {"type": "response.created", "response": self._on_the_wire("in_progress")}
         yield self._rate_limits()
+        if self.plan.fails:
+            yield from self._end(Status.FAILED, None)
+            return
         self.has_item = True
         yield self._about_output("response.output_item.added", item=self._item_started())
         if self.plan.conversation_id is not None:
@@ -162,7 +180,13 @@ class Response:
         response = self._on_the_wire(status.value)
         if reason is not None:
             response["status_details"] = {"type": status.value, "reason": reason}
-        response["usage"] = self.usage.on_the_wire()
+        elif status is Status.FAILED:
+            response["status_details"] = {"type": status.value, "error": _ERROR}
+        self.report = self._reporter(self.usage, self.plan.number)
+        if self.report.wire is UNSET:
+            del response["usage"]
+        else:
+            response["usage"] = self.report.wire
         yield {"type": "response.done", "response": response}
 
     def _say(self, word: str) -> Iterator[JsonObject]:

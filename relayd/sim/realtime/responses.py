@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from relayd.sim.realtime.answers import answer
+from relayd.sim.realtime.billing import Billing
 from relayd.sim.realtime.client_events import ItemReference, JsonObject, Rejected, ResponseWish
 from relayd.sim.realtime.history import History, heard, weight
 from relayd.sim.realtime.items import Item, from_client
@@ -28,13 +29,18 @@ class Responses:
     Attributes:
         name: What makes its ids differ from those of other sessions.
         conversation_id: The one conversation of the session.
+        billing: How its responses are billed.
     """
 
     name: str
     conversation_id: str
+    billing: Billing
     _running: dict[str, Response] = attrs.field(factory=dict, init=False)
-    _read_before: Tokens = attrs.field(factory=Tokens, init=False)
+    _read_before: Tokens = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._read_before = self.billing.cached
 
     @property
     def are_running(self) -> bool:
@@ -80,7 +86,8 @@ class Responses:
         plan = self._plan(settings, context, item_id)
         if is_in_band:
             plan = self._in_band(plan, history)
-        self._running[plan.response_id] = Response(attrs.evolve(plan, metadata=_metadata(wish)))
+        plan = attrs.evolve(plan, metadata=_metadata(wish))
+        self._running[plan.response_id] = Response(plan, self.billing.reporter)
 
     def advance(self) -> tuple[JsonObject | None, Response]:
         """One event of one response; they take turns.
@@ -131,8 +138,9 @@ class Responses:
             ),
             voice=output.voice,
             output_tokens_max=settings.max_output_tokens,
-            read=weight(context) + Tokens(text=words(settings.instructions)),
+            read=weight(context) + Tokens(text=words(settings.instructions)) + self.billing.prompt,
             number=self._count,
+            fails=self.billing.fails,
         )
 
     def _in_band(self, plan: Plan, history: History) -> Plan:

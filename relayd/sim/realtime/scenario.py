@@ -47,7 +47,16 @@ class Scenario(enum.Enum):
     EMPTY_FRAGMENTS = "empty_fragments", "sends 20,000 empty fragments mid-turn"
     CLOSE_AND_FIN = "close_and_fin", "sends a whole turn, Close 1000 and FIN in one go"
 
+    USAGE_CACHED = "usage_cached", "caches a part of each kind of a stored prompt, and says so"
+    USAGE_CACHED_FLAT = "usage_cached_flat", "reports cached tokens without their kinds"
+    USAGE_IMAGE = "usage_image", "reads an image with every response"
+    TOTALS_ONLY = "totals_only", "reports totals; their details are left out, then null"
+    XAI = "xai", "reports usage as {}, of responses and of transcriptions"
     WRONG_USAGE = "wrong_usage", "reports usage as null, as {}, not at all, or with null details"
+    RESPONSE_FAILED = "response_failed", "fails every response, with a usage of zeros"
+    TRANSCRIPTION_TOKENS = "transcription_tokens", "transcribes all audio, billed by tokens"
+    TRANSCRIPTION_DURATION = "transcription_duration", "transcribes all audio, billed by the second"
+
     SLOW = "slow", "takes 50 ms over each delta"
     OVERSIZED = "oversized", "sends deltas and a response.done over 64 KiB, and retrieves 6 MiB"
     FRAGMENTED = "fragmented", "sends events in fragments of 1 to 97 bytes, with pings between"

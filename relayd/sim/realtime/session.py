@@ -30,7 +30,13 @@ class Kind(enum.StrEnum):
     TRANSCRIPTION = "transcription"
 
 
-def opening_session(session_id: str, kind: Kind, model: str | None, expires_at: int) -> JsonObject:
+def opening_session(
+    session_id: str,
+    kind: Kind,
+    model: str | None,
+    expires_at: int,
+    transcription: JsonObject | None = None,
+) -> JsonObject:
     """``session.created``'s session.
 
     Args:
@@ -38,6 +44,7 @@ def opening_session(session_id: str, kind: Kind, model: str | None, expires_at: 
         kind: What the handshake asked for.
         model: The model of the handshake; a transcription session has none.
         expires_at: Unix seconds.
+        transcription: The settings of a transcription that nobody has asked for yet.
     """
     pcm: JsonObject = {"type": "audio/pcm", "rate": 24_000}
     turn_detection: JsonObject = {
@@ -49,7 +56,7 @@ def opening_session(session_id: str, kind: Kind, model: str | None, expires_at: 
     }
     audio_input: JsonObject = {
         "format": pcm,
-        "transcription": None,
+        "transcription": transcription,
         "noise_reduction": None,
         "turn_detection": turn_detection,
     }
@@ -118,9 +125,10 @@ class Format(Struct, frozen=True):
 
 
 class Transcriber(Struct, frozen=True):
-    """The transcription model."""
+    """``audio.input.transcription`` as the simulator reads it."""
 
     model: str = "gpt-4o-mini-transcribe"
+    prompt: str = ""
 
 
 class Ear(Struct, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from relayd.sim.link import Link, PeerGone
+from relayd.sim.realtime.billing import billing_of
 from relayd.sim.realtime.conversation import Conversation
 from relayd.sim.realtime.delivery import MAX_AGE_REASON, CloseWith, Exit, Leave, Send, delivery_of
 from relayd.sim.realtime.handshake import (
@@ -22,7 +23,7 @@ from relayd.sim.realtime.handshake import (
     wanted,
 )
 from relayd.sim.realtime.scenario import REFUSALS, HttpRefusal, InBandRefusal, Scenario
-from relayd.sim.realtime.usage import Tally
+from relayd.sim.realtime.tally import Tally
 
 SESSION_MAX_S: Final = 3600.0
 SESSIONS_REMEMBERED: Final = 10_000
@@ -31,12 +32,12 @@ SESSIONS_REMEMBERED: Final = 10_000
 
 @attrs.frozen
 class SessionTally:
-    """What one session has used.
+    """What one session has reported.
 
     Attributes:
         session_id: As in its ``session.created``.
         model: The model of its handshake; ``None`` for a transcription session.
-        tally: What its responses and transcriptions have used.
+        tally: What its responses and transcriptions have reported.
     """
 
     session_id: str
@@ -119,16 +120,17 @@ class RealtimeUpstream:
         elif scenario is Scenario.SILENT_FIRST_FRAME:
             await _stay_mute(link)
         else:
-            await self._converse(link, answer, delivery_of(scenario))
+            await self._converse(link, answer, scenario)
 
-    async def _converse(self, link: Link, asked: Wanted, send: Send) -> None:
+    async def _converse(self, link: Link, asked: Wanted, scenario: Scenario) -> None:
         self._sessions += 1
         name = f"sim{self._sessions:06d}"
         expires_at = int(time.time() + SESSION_MAX_S)
-        conversation = Conversation(name, asked.kind, asked.model, expires_at)
+        billing = billing_of(scenario)
+        conversation = Conversation(name, asked.kind, asked.model, expires_at, billing)
         self._running[name] = conversation
         try:
-            await _leave(link, await _play(link, conversation, send))
+            await _leave(link, await _play(link, conversation, delivery_of(scenario)))
         finally:
             del self._running[name]
             self._total += conversation.tally

@@ -8,12 +8,9 @@ read already is cached for the next one.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
-
-if TYPE_CHECKING:
-    from relayd.sim.realtime.client_events import JsonObject
 
 USER_AUDIO_TOKENS_PER_S: Final = 10
 MODEL_AUDIO_TOKENS_PER_S: Final = 20
@@ -37,24 +34,40 @@ def model_audio_tokens(length_ms: int) -> int:
 
 @attrs.frozen
 class Tokens:
-    """Tokens of one direction, by kind."""
+    """Tokens of one direction, by kind.
+
+    Attributes:
+        text: Of text.
+        audio: Of audio.
+        image: Of images.
+        unsorted: Of a kind that was not told.
+    """
 
     text: int = 0
     audio: int = 0
     image: int = 0
+    unsorted: int = 0
 
     @property
     def total(self) -> int:
         """All kinds together."""
-        return self.text + self.audio + self.image
+        return self.text + self.audio + self.image + self.unsorted
 
     def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(self.text + other.text, self.audio + other.audio, self.image + other.image)
+        return Tokens(
+            self.text + other.text,
+            self.audio + other.audio,
+            self.image + other.image,
+            self.unsorted + other.unsorted,
+        )
 
     def at_most(self, other: Tokens) -> Tokens:
         """The smaller of the two, kind by kind."""
         return Tokens(
-            min(self.text, other.text), min(self.audio, other.audio), min(self.image, other.image)
+            min(self.text, other.text),
+            min(self.audio, other.audio),
+            min(self.image, other.image),
+            min(self.unsorted, other.unsorted),
         )
 
 
@@ -63,7 +76,7 @@ NO_TOKENS: Final = Tokens()
 
 @attrs.frozen
 class Usage:
-    """The usage of one response.
+    """The usage of one response or transcription, or the sum of several.
 
     Attributes:
         read: All input tokens, the cached ones among them.
@@ -75,70 +88,23 @@ class Usage:
     cached: Tokens = NO_TOKENS
     written: Tokens = NO_TOKENS
 
-    def on_the_wire(self) -> JsonObject:
-        """``response.done``'s ``response.usage``."""
-        return {
-            "total_tokens": self.read.total + self.written.total,
-            "input_tokens": self.read.total,
-            "output_tokens": self.written.total,
-            "input_token_details": {
-                "text_tokens": self.read.text,
-                "audio_tokens": self.read.audio,
-                "image_tokens": self.read.image,
-                "cached_tokens": self.cached.total,
-                "cached_tokens_details": {
-                    "text_tokens": self.cached.text,
-                    "audio_tokens": self.cached.audio,
-                    "image_tokens": self.cached.image,
-                },
-            },
-            "output_token_details": {
-                "text_tokens": self.written.text,
-                "audio_tokens": self.written.audio,
-            },
-        }
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.read + other.read, self.cached + other.cached, self.written + other.written
+        )
+
+    def sorted_cached(self) -> Tokens:
+        """``cached`` of one response, as whoever bills has to take it.
+
+        Those without a kind count as text first, then as audio, then as images, of each at most
+        what was read and is not known to be cached.
+        """
+        left = self.cached.unsorted
+        text = min(left, self.read.text - self.cached.text)
+        audio = min(left - text, self.read.audio - self.cached.audio)
+        image = min(left - text - audio, self.read.image - self.cached.image)
+        by_kind = Tokens(text, audio, image, unsorted=-text - audio - image)
+        return self.cached + by_kind
 
 
 NO_USAGE: Final = Usage()
-
-
-@attrs.frozen
-class Tally:
-    """What one session, or all of them, has used.
-
-    Attributes:
-        responses: Responses that have ended.
-        usage: Their sum.
-        transcriptions: Input transcriptions completed.
-        transcription_tokens: Tokens of those that are counted in tokens.
-        transcription_ms: Milliseconds of those that are counted in seconds.
-    """
-
-    responses: int = 0
-    usage: Usage = NO_USAGE
-    transcriptions: int = 0
-    transcription_tokens: int = 0
-    transcription_ms: int = 0
-
-    def plus_response(self, usage: Usage) -> Tally:
-        """This tally and one response more."""
-        return self + Tally(responses=1, usage=usage)
-
-    def plus_transcription(self, *, tokens: int = 0, length_ms: int = 0) -> Tally:
-        """This tally and one transcription more."""
-        return self + Tally(
-            transcriptions=1, transcription_tokens=tokens, transcription_ms=length_ms
-        )
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.responses + other.responses,
-            Usage(
-                self.usage.read + other.usage.read,
-                self.usage.cached + other.usage.cached,
-                self.usage.written + other.usage.written,
-            ),
-            self.transcriptions + other.transcriptions,
-            self.transcription_tokens + other.transcription_tokens,
-            self.transcription_ms + other.transcription_ms,
-        )

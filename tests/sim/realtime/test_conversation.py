@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayd.sim.realtime.audio import silence, tone
+from relayd.sim.realtime.billing import BILLINGS, billing_of
 from relayd.sim.realtime.conversation import Conversation
+from relayd.sim.realtime.scenario import Scenario
 from relayd.sim.realtime.session import INSTRUCTIONS, Kind
 from relayd.sim.realtime.usage import Tokens, words
 
@@ -21,8 +23,8 @@ SENTENCE = silence("audio/pcm", 500) + tone("audio/pcm", 1000) + silence("audio/
 Event = dict[str, Any]
 
 
-def realtime() -> Conversation:
-    return Conversation("s", Kind.REALTIME, "gpt-realtime", 3600)
+def realtime(scenario: Scenario = Scenario.NORMAL) -> Conversation:
+    return Conversation("s", Kind.REALTIME, "gpt-realtime", 3600, billing_of(scenario))
 
 
 def told(conversation: Conversation, event: Mapping[str, object]) -> list[Event]:
@@ -128,21 +130,103 @@ def test_what_was_read_before_is_cached() -> None:
     assert usages[1]["input_token_details"]["cached_tokens"] == usages[0]["input_tokens"]
 
 
-def test_the_tally_is_the_sum_of_what_was_reported() -> None:
-    conversation = realtime()
-    update(conversation, audio={"input": {"transcription": {"model": "gpt-4o-transcribe"}}})
-    say(conversation, "hello")
-    told(conversation, {"type": "response.create"})
-    events = spoken(conversation) + hear(conversation, SENTENCE) + spoken(conversation)
+def told_tokens(usages: Iterable[Any], *path: str) -> int:
+    """The sum of one field of many usages; what is not there counts nothing."""
+    total = 0
+    for usage in usages:
+        field = usage
+        for name in path:
+            field = (field or {}).get(name)
+        total += field or 0
+    return total
 
-    done = [e["response"]["usage"] for e in events if e["type"] == "response.done"]
+
+@pytest.mark.parametrize("scenario", [Scenario.NORMAL, *BILLINGS])
+def test_the_tally_is_the_sum_of_what_was_reported(scenario: Scenario) -> None:
+    conversation = realtime(scenario)
+    if scenario is Scenario.NORMAL:
+        update(conversation, audio={"input": {"transcription": {"model": "gpt-4o-transcribe"}}})
+    events: list[Event] = []
+    for text in ("hello", "hello again", "and again", "at last"):
+        say(conversation, text)
+        told(conversation, {"type": "response.create"})
+        events += spoken(conversation)
+        events += hear(conversation, SENTENCE)
+        events += spoken(conversation)
+
+    done = [e["response"].get("usage") for e in events if e["type"] == "response.done"]
     written = [e["usage"] for e in events if e["type"].endswith("transcription.completed")]
 
-    tally = conversation.tally
-    assert tally.responses == len(done) == 2
-    assert tally.usage.read.total == sum(usage["input_tokens"] for usage in done)
-    assert tally.usage.written.total == sum(usage["output_tokens"] for usage in done)
-    assert tally.transcription_tokens == sum(usage["total_tokens"] for usage in written)
+    tally, usage = conversation.tally, conversation.tally.usage
+    heard = tally.transcription_usage
+    assert tally.responses == len(done) == 8
+    assert tally.untold == sum("input_tokens" not in (usage or {}) for usage in done)
+    assert usage.read.total == told_tokens(done, "input_tokens")
+    assert usage.written.total == told_tokens(done, "output_tokens")
+    for kind in ("text", "audio", "image"):
+        field, details = f"{kind}_tokens", "input_token_details"
+        assert getattr(usage.read, kind) == told_tokens(done, details, field)
+        assert getattr(usage.written, kind) == told_tokens(done, "output_token_details", field)
+        told_cached = told_tokens(done, details, "cached_tokens_details", field)
+        assert getattr(usage.cached, kind) == told_cached
+    assert usage.cached.total == told_tokens(done, "input_token_details", "cached_tokens")
+    assert tally.cached.total == usage.cached.total
+    assert tally.transcriptions == len(written)
+    assert heard.read.total + heard.written.total == told_tokens(written, "total_tokens")
+    assert tally.transcription_ms == round(told_tokens(written, "seconds") * 1000)
+
+
+def test_a_stored_prompt_is_in_the_cache_from_the_first_response_on() -> None:
+    conversation = realtime(Scenario.USAGE_CACHED)
+    told(conversation, {"type": "response.create"})
+    details = spoken(conversation)[-1]["response"]["usage"]["input_token_details"]
+
+    instructions = words(INSTRUCTIONS)
+    assert (details["text_tokens"], details["audio_tokens"]) == (40 + instructions, 30)
+    assert details["image_tokens"] == 200
+    assert details["cached_tokens_details"] == {
+        "text_tokens": 32,
+        "audio_tokens": 20,
+        "image_tokens": 100,
+    }
+
+
+def test_flat_cached_tokens_are_more_than_the_text_there_is() -> None:
+    conversation = realtime(Scenario.USAGE_CACHED_FLAT)
+    told(conversation, {"type": "response.create"})
+    details = spoken(conversation)[-1]["response"]["usage"]["input_token_details"]
+
+    text = details["text_tokens"]
+    assert text < details["cached_tokens"] == 92
+    assert conversation.tally.cached == Tokens(text=text, audio=92 - text)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "model"),
+    [
+        (Scenario.TRANSCRIPTION_TOKENS, "gpt-4o-transcribe"),
+        (Scenario.TRANSCRIPTION_DURATION, "whisper-1"),
+    ],
+)
+def test_audio_may_be_transcribed_without_being_asked_for(scenario: Scenario, model: str) -> None:
+    conversation = realtime(scenario)
+    created = opened(conversation)[0]
+    events = hear(conversation, SENTENCE)
+
+    assert created["session"]["audio"]["input"]["transcription"]["model"] == model
+    assert "conversation.item.input_audio_transcription.completed" in kinds(events)
+    assert conversation.tally.transcriptions == 1
+
+
+def test_a_usage_counts_from_the_moment_it_is_told() -> None:
+    conversation = realtime()
+    told(conversation, {"type": "response.create"})
+    while conversation.advance()[0]["type"] != "response.done":
+        assert conversation.tally.responses == 0
+
+    assert conversation.tally.responses == 1
+    told(conversation, {"type": "response.cancel"})
+    assert conversation.tally.responses == 1
 
 
 def test_speech_is_heard_committed_and_answered() -> None:

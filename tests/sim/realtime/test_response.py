@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from relayd.sim.realtime.billing import misreport, report_totals
 from relayd.sim.realtime.response import Call, Plan, Response, Spoken
 from relayd.sim.realtime.usage import Tokens
 
@@ -128,3 +129,39 @@ def test_what_was_said_becomes_an_item_of_the_conversation() -> None:
 
     assert item.tokens == Tokens(text=2, audio=4)
     assert len(item.sound) == 200 * 48
+
+
+def test_a_response_that_fails_says_nothing_and_has_used_nothing() -> None:
+    events = played(attrs.evolve(PLAN, fails=True))
+
+    assert kinds(events) == ["created", "rate_limits.updated", "done"]
+    done = events[-1]["response"]
+    assert (done["status"], done["output"]) == ("failed", [])
+    assert done["status_details"]["error"]["type"] == "server_error"
+    assert (done["usage"]["input_tokens"], done["usage"]["output_tokens"]) == (0, 0)
+
+
+def test_the_report_is_made_when_the_response_is_done() -> None:
+    response = Response(PLAN, report_totals)
+    early = response.report
+    done: Any = list(iter(response.advance, None))[-1]["response"]
+
+    assert early is None
+    assert response.report is not None
+    assert (
+        done["usage"]
+        == response.report.wire
+        == {
+            "total_tokens": 9,
+            "input_tokens": 7,
+            "output_tokens": 2,
+        }
+    )
+
+
+def test_a_report_may_leave_usage_out() -> None:
+    response = Response(attrs.evolve(PLAN, number=3), misreport)
+
+    done: Any = list(iter(response.advance, None))[-1]["response"]
+
+    assert "usage" not in done

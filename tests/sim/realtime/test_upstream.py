@@ -11,8 +11,10 @@ from trio.testing import MockClock
 from websockets.frames import Opcode
 
 from relayd.sim.realtime import delivery
+from relayd.sim.realtime.billing import BILLINGS
 from relayd.sim.realtime.delivery import FAULT_AT_DELTA, FAULTS
 from relayd.sim.realtime.scenario import REFUSALS, HttpRefusal, InBandRefusal, Scenario
+from relayd.sim.realtime.tally import Tally
 from relayd.sim.realtime.upstream import SESSION_MAX_S, RealtimeUpstream
 from tests.sim.peer import BEARER, Peer, connected, served
 
@@ -21,9 +23,9 @@ IN_BAND = [s for s, refusal in REFUSALS.items() if isinstance(refusal, InBandRef
 GENTLE = [
     Scenario.NORMAL,
     Scenario.SLOW,
-    Scenario.WRONG_USAGE,
     Scenario.OVERSIZED,
     Scenario.FRAGMENTED,
+    *(each for each in BILLINGS if each is not Scenario.RESPONSE_FAILED),
 ]
 """Scenarios in which a conversation runs to its end, as often as one likes."""
 
@@ -256,6 +258,25 @@ async def test_usage_is_wrong_in_every_known_way() -> None:
         "absent",
         {"output_token_details": None},
     ]
+
+
+async def test_what_is_told_last_is_counted_though_the_session_ends_with_it() -> None:
+    upstream = RealtimeUpstream(Scenario.CLOSE_1001_MAX_AGE)
+    async with connected(upstream) as peer:
+        await ask(peer)
+        done = (await peer.until("response.done"))[-1]["response"]
+
+    assert upstream.statistics().total.usage.read.total == done["usage"]["input_tokens"]
+
+
+async def test_a_response_may_fail_without_a_word() -> None:
+    upstream = RealtimeUpstream(Scenario.RESPONSE_FAILED)
+    async with connected(upstream) as peer:
+        await ask(peer)
+        done = (await peer.until("response.done"))[-1]["response"]
+
+    assert (done["status"], done["usage"]["total_tokens"]) == ("failed", 0)
+    assert upstream.statistics().total == Tally(responses=1)
 
 
 async def test_oversized_frames_are_that() -> None:

@@ -1,0 +1,1 @@
+"""Shared counters and small values behind one async interface."""
