@@ -88,7 +88,7 @@ class Bucket:
         missing = units * _PARTS - self.level_parts
         if missing <= 0:
             return 0
-        return max(self.at_us - now_us, 0) + missing // self.per_minute
+        return max(self.at_us - now_us, 0) + -(-missing // self.per_minute)
 
     def encoded(self) -> bytes:
         """As the store keeps it. The capacity is the configuration's to know."""

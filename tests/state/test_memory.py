@@ -62,6 +62,26 @@ async def test_what_has_expired_makes_room() -> None:
         await store.put("one too many", b"1")
 
 
+@given(st.permutations(range(40)), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39))))
+async def test_a_full_store_has_room_exactly_when_something_has_expired(
+    order: list[int], moved: list[tuple[int, int]]
+) -> None:
+    """In whatever order times were set, and set anew."""
+    clock = Clock()
+    store = MemoryStore(clock, entries_max=40)
+    due = dict(enumerate(order))
+    for number, ttl in (*due.items(), *moved):
+        due[number] = ttl
+        await store.put(f"{number}", b"1", ttl_s=ttl + 1)
+    for now in range(1, 41):
+        clock.now = now
+        for number, ttl in due.items():
+            if ttl + 1 == now:
+                await store.put(f"instead of {number}", b"1")
+        with pytest.raises(StoreError, match="full"):
+            await store.put("one too many", b"1")
+
+
 async def test_a_write_drops_a_few_expired_entries_and_no_more() -> None:
     clock = Clock()
     store = MemoryStore(clock)
