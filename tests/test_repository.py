@@ -21,6 +21,9 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
     "relayd/core/endings.py": "tests/observe/test_document.py",
+    "relayd/service/entrance.py": "tests/faults/test_front_door.py",
+    "relayd/service/opening.py": "tests/service/test_door.py",
+    "relayd/service/public.py": "tests/faults/test_public_http.py",
     "relayd/service/parts.py": "tests/service/test_app.py",
     "relayd/service/visit.py": "tests/service/test_door.py",
     "relayd/session/entries.py": "tests/session/test_metering.py",

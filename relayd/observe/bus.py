@@ -43,6 +43,10 @@ class SessionEnded:
     fault: str
     duration_s: float
     turns: int
+    messages_up: int
+    messages_down: int
+    bytes_up: int
+    bytes_down: int
     tokens_in: int
     tokens_out: int
     cost_usd: Decimal | None
@@ -71,15 +75,59 @@ class TurnEnded:
 
 
 @attrs.frozen(kw_only=True)
+class TurnRefused:
+    """A session asked for a response and did not get it. ``reason`` is the code it was told."""
+
+    session: SessionFacts
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class UsageCharged:
+    """Something was used and has its row: a response, a transcription or a slice of time.
+
+    Attributes:
+        source: Which of them, in the ledger's words.
+        upstream_model: What was priced: the account's name for it, or the upstream's own word.
+        tokens_in_text: Of the input, the cached ones among them; likewise the next two.
+        cost_usd: ``None`` without a price.
+    """
+
+    session: SessionFacts
+    source: str
+    upstream_model: str | None
+    tokens_in: int
+    tokens_out: int
+    tokens_in_text: int
+    tokens_in_audio: int
+    tokens_in_image: int
+    tokens_in_cached_text: int
+    tokens_in_cached_audio: int
+    tokens_in_cached_image: int
+    tokens_out_text: int
+    tokens_out_audio: int
+    cost_usd: Decimal | None
+
+
+@attrs.frozen(kw_only=True)
 class AccountFailed:
-    """One attempt at an account failed before its session began."""
+    """An account failed: an attempt before a session began, or an error within one that is about
+    the account. ``reason`` may be the upstream's own word."""
 
     account: str
     dialect: str
     reason: str
 
 
-BusEvent = SessionOpened | SessionEnded | TurnStarted | TurnEnded | AccountFailed
+BusEvent = (
+    SessionOpened
+    | SessionEnded
+    | TurnStarted
+    | TurnEnded
+    | TurnRefused
+    | UsageCharged
+    | AccountFailed
+)
 Subscriber = Callable[[BusEvent], None]
 
 

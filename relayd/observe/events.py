@@ -20,7 +20,12 @@ class LogEvent(enum.StrEnum):
     DRAIN_STARTED = "drain.started"
     SERVER_STOPPED = "server.stopped"
     CONFIG_REFUSED = "config.refused"
+    CONFIG_RELOADED = "config.reloaded"
+    CONFIG_POSTPONED = "config.postponed"
+    RELOAD_CRASHED = "reload.crashed"
     CONNECTION_REFUSED = "connection.refused"
+    REQUEST_ENDED = "request.ended"
+    REQUEST_CRASHED = "request.crashed"
     SESSION_ENDED = "session.ended"  # the canonical line: exactly one per accepted session
     SESSION_CRASHED = "session.crashed"
     TURN_ENDED = "turn.ended"
@@ -69,12 +74,44 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
         ("cause", "duration_s", "log_lines_lost"),
     ),
     LogEvent.CONFIG_REFUSED: EventSpec(
-        "A configuration has a mistake, and none of it is used. One line per mistake.",
+        "A configuration has a mistake, and none of it is used: relayd does not start, or goes on"
+        " with the one in force. One line per mistake.",
         ("path", "message"),
+    ),
+    LogEvent.CONFIG_RELOADED: EventSpec(
+        "A new configuration is in force. Sessions go on, but those of keys and accounts that are"
+        " gone end after their running response.",
+        (
+            *("keys_added", "keys_changed", "keys_removed"),
+            *("accounts_added", "accounts_changed", "accounts_removed"),
+            *("listeners_added", "listeners_removed", "duration_ms"),
+        ),
+    ),
+    LogEvent.CONFIG_POSTPONED: EventSpec(
+        "A setting was changed that relayd looks at only when it starts; so are `server.admin`,"
+        " `server.admin_token`, all of `[state]`, and `url` and `on_failure` of `[ledger]`. The"
+        " rest of the new configuration is in force. One line per setting, at each reload.",
+        ("path", "message"),
+    ),
+    LogEvent.RELOAD_CRASHED: EventSpec(
+        "A bug in relayd kept a new configuration from being used, and ended no session. Please"
+        " report its traceback.",
+        ("traceback",),
     ),
     LogEvent.CONNECTION_REFUSED: EventSpec(
         "A connection ended before its 101 was written. The only line of that connection.",
         ("status", "reason", "dialect", "key", "client_address", "message"),
+    ),
+    LogEvent.REQUEST_ENDED: EventSpec(
+        "An HTTP request is over, answered or not. Those of the admin listener at level debug.",
+        (
+            *("request_id", "method", "route", "status", "outcome", "reason", "key"),
+            *("client_address", "duration_ms", "bytes_in", "bytes_out"),
+        ),
+    ),
+    LogEvent.REQUEST_CRASHED: EventSpec(
+        "A bug in relayd ended one HTTP request, and no other. Please report its traceback.",
+        ("request_id", "route", "traceback"),
     ),
     LogEvent.SESSION_ENDED: EventSpec(
         "An accepted session is over: exactly one line for each 101 written.",
@@ -165,9 +202,14 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
 
 FIELDS: Final[dict[str, str]] = {
     "account": "name of the account",
+    "accounts_added": "how many accounts are new, or enabled again",
+    "accounts_changed": "how many accounts have other settings",
+    "accounts_removed": "how many accounts are gone, or disabled",
     "accounts": "how many accounts are configured and enabled",
     "admin": "the bound address of the admin listener",
     "admission_ms": "from the accepted connection to the 101",
+    "bytes_in": "bytes of the request's body",
+    "bytes_out": "bytes sent for it, its head included",
     "bytes_down": "payload bytes relayed to the client",
     "bytes_up": "payload bytes relayed to the upstream",
     "cause": "what made it happen, as a word",
@@ -179,15 +221,24 @@ FIELDS: Final[dict[str, str]] = {
     "dialect": "`realtime` or `passthrough`",
     "dropped": "changes to limits that were given up",
     "drain_s": "how long sessions get to end",
-    "duration_ms": "from the client's create, else from the start of the response, to its end",
+    "duration_ms": "from start to end; of a turn from the client's create, else from the start of"
+    " the response",
     "duration_s": "from start to end",
     "estimated": "whether relayd had to estimate the tokens, since the upstream did not tell them",
     "fault": "who is to blame: `none`, `client`, `upstream` or `relay`",
     "first_frame_ms": "from the upstream's 101 to its first message",
     "key": "name of the client's key; the key itself is never logged",
     "keys": "how many client keys are configured and enabled",
+    "keys_added": "how many client keys are new, or enabled again",
+    "keys_changed": "how many client keys have other settings, or another secret",
+    "keys_removed": "how many client keys are gone, or disabled",
     "listen": "the bound addresses, or the one concerned",
+    "listeners_added": "the bound addresses that connections are accepted from since then",
+    "listeners_removed": "the addresses that nothing is accepted from any more",
     "log_lines_lost": "lines that standard output did not take",
+    "method": "GET, POST and so on; null where no whole head was read",
+    "outcome": "`complete`, or how it ended before: `client_gone`, `client_stalled`, `cut_off`,"
+    " `crashed`, `stopped`",
     "message": "for people: the cause, then the remedy; anything that looks like a key is taken"
     " out",
     "messages_down": "messages relayed to the client",
@@ -196,6 +247,8 @@ FIELDS: Final[dict[str, str]] = {
     "pending": "rows that wait to be written",
     "path": "where in the file the mistake is",
     "reason": "the word of the tables below; of a turn, the upstream's own word for its end",
+    "request_id": "names a request; the client has it as `x-request-id`",
+    "route": "the pattern of the path; null where there is nothing at it",
     "rows": "how many rows",
     "session_id": "names a session in every line about it",
     "sessions": "how many sessions were open",

@@ -17,7 +17,6 @@ import trio
 
 import relayd
 from relayd.config.snapshot import Snapshot
-from relayd.core.endings import Reason
 from relayd.dialect.meter import Refuse
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
@@ -200,7 +199,6 @@ async def _drain(parts: Parts, connections: trio.Nursery) -> None:
     """Stop accepting; let running responses end; cut what is left at the deadline."""
     drain_s = parts.snapshot.settings.server.drain_s
     door = parts.door
-    door.draining = True
     for sock in parts.public:
         listeners.close(sock)
     log.info(LogEvent.DRAIN_STARTED, sessions=len(door.sessions), drain_s=drain_s)
@@ -208,8 +206,7 @@ async def _drain(parts: Parts, connections: trio.Nursery) -> None:
     now = trio.current_time()
     door.slow_heads.hasten(now + LAST_HEADS_S)
     deadline = now + drain_s
-    for session in tuple(door.sessions.values()):
-        session.leave(Reason.DRAIN, at=deadline, refuse=_DRAINING)
+    door.drain(deadline=deadline, refuse=_DRAINING)
     connections.cancel_scope.deadline = deadline + DRAIN_MARGIN_S
 
 

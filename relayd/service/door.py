@@ -20,10 +20,11 @@ from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
-from relayd.observe.bus import Bus, SessionFacts
+from relayd.dialect.meter import Refuse
+from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
-from relayd.protocol.head import Head, HeadError, HeadReader
+from relayd.protocol.head import Head, HeadError
 from relayd.protocol.outcomes import EndOfStream, Event
 from relayd.protocol.upgrade import (
     UpgradeRequest,
@@ -31,39 +32,21 @@ from relayd.protocol.upgrade import (
     response_101,
 )
 from relayd.service.acceptor import SlowHeads
+from relayd.service.entrance import DRAINING, read_head
+from relayd.service.opening import Workshop
+from relayd.service.public import PublicApi
 from relayd.service.visit import Refused, Visit, cut_off, refuse
-from relayd.session.accounts import log_changes
 from relayd.session.admission import Grant, Quota, admit
 from relayd.session.connecting import Connected, Connector
-from relayd.session.dialects import (
-    answer_subprotocol,
-    conversation_of,
-    message_max_bytes,
-    priced_model,
-    wish_of,
-)
-from relayd.session.metering import LEDGER_UNAVAILABLE, Books, SessionMeter
-from relayd.session.reporter import Reporter, Timing
+from relayd.session.dialects import answer_subprotocol, wish_of
+from relayd.session.metering import LEDGER_UNAVAILABLE, Books
 from relayd.session.routes import find_route
 from relayd.session.session import Session
-from relayd.session.terms import KEY_REMOVED, Deadlines, removed, term_of
-from relayd.transport import raw, tls
+from relayd.session.terms import KEY_REMOVED, removed
 from relayd.transport.endpoint import Endpoint
-from relayd.transport.errors import DialError, DialErrorKind, TlsError
 from relayd.transport.reactor import Reactor
 
 log = get_logger()
-
-SLOW_AFTER_S: Final = 1.0
-"""A head that is not complete after this counts against its address."""
-
-_RECEIVE_BYTES: Final = 16384
-_TOO_MANY_SLOW: Final = "Too many requests of this address are unfinished; this was the oldest."
-_GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before its request was complete.")
-_DRAINING: Final = Refusal(
-    RefusalCode.DRAINING, "relayd is restarting; connect again.", retry_after_s=1.0
-)
-
 
 _LEDGER_UNAVAILABLE: Final = Refusal(
     RefusalCode.LEDGER_UNAVAILABLE, LEDGER_UNAVAILABLE.message, retry_after_s=5.0
@@ -77,6 +60,7 @@ class Door:
     Attributes:
         snapshot: The configuration in force; each connection keeps the one it met.
         tls: For clients; ``None`` where they speak plain HTTP.
+        http: What is answered without an upgrade.
         sessions: By id, those whose 101 was written.
         draining: New connections are refused.
         crashes: Bugs caught at the boundary.
@@ -91,9 +75,24 @@ class Door:
     bus: Bus
     hold: HoldBudget
     slow_heads: SlowHeads
+    http: PublicApi = attrs.field(init=False)
     sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     draining: bool = attrs.field(default=False, init=False)
     crashes: int = attrs.field(default=0, init=False)
+    _workshop: Workshop = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.http = PublicApi(house=self, hold=self.hold, wall=self.books.wall)
+        self._workshop = Workshop(
+            reactor=self.reactor, books=self.books, bus=self.bus, hold=self.hold
+        )
+
+    def drain(self, *, deadline: float, refuse: Refuse) -> None:
+        """Let nobody in any more; sessions end as their responses do, by ``deadline``."""
+        self.draining = True
+        self.http.drain()
+        for session in tuple(self.sessions.values()):
+            session.leave(Reason.DRAIN, at=deadline, refuse=refuse)
 
     def apply(self, snapshot: Snapshot) -> None:
         """Use a new configuration from now on; sessions whose key is no longer in it end.
@@ -112,8 +111,9 @@ class Door:
         try:
             # What led to the session is forgotten when it begins: it may last an hour.
             session = await self._open(visit)
-            self.sessions[visit.session_id] = session
-            await session.run()
+            if session is not None:
+                self.sessions[visit.session_id] = session
+                await session.run()
         except Refused as refused:
             visit.leave()
             await refuse(visit, refused.refusal)
@@ -124,7 +124,7 @@ class Door:
             self.sessions.pop(visit.session_id, None)
             visit.leave()
             if not visit.settled:
-                cut_off(visit, _DRAINING)
+                cut_off(visit, DRAINING)
             visit.sock.close()
 
     async def _crashed(self, visit: Visit, error: Exception) -> None:
@@ -139,9 +139,16 @@ class Door:
             message = f"A bug in relayd; its log has the details under {visit.session_id}."
             await refuse(visit, Refusal(RefusalCode.INTERNAL_ERROR, message))
 
-    async def _open(self, visit: Visit) -> Session:
-        """From the first byte to the 101; what is held for it is in ``visit.holdings``."""
-        head = await self._read_head(visit)
+    async def _open(self, visit: Visit) -> Session | None:
+        """From the first byte to the 101; what is held for it is in ``visit.holdings``.
+
+        ``None`` where the connection was not for a session, and has been served.
+        """
+        head = await read_head(visit, self)
+        if self.http.takes(head):
+            visit.settled = True
+            await self.http.serve(visit, head)
+            return None
         request, grant = self._admit(visit, head)
         lease = await self.quota.take(grant)
         if isinstance(lease, Refusal):
@@ -154,7 +161,7 @@ class Door:
         visit.holdings.append(connected.seat.release)
         visit.holdings.append(lambda: self._forget(connected.endpoint, close=True))
         if self.draining:  # it began while the upstream was dialled
-            raise Refused(_DRAINING)
+            raise Refused(DRAINING)
         return self._accept(visit, request, grant, client, connected)
 
     def _forget(self, endpoint: Endpoint, *, close: bool = False) -> None:
@@ -164,55 +171,6 @@ class Door:
         else:
             endpoint.on_event = None
             endpoint.keep_tail(None)
-
-    # -- the head
-
-    async def _read_head(self, visit: Visit) -> Head:
-        """TLS, then the request's head, within ``handshake_s``."""
-        limits = self.snapshot.settings.limits
-        reader = HeadReader(limits.request_head_max_bytes)
-        deadline = visit.accepted_at + limits.handshake_s
-        token = id(visit)
-        try:
-            with trio.CancelScope(deadline=deadline) as scope:
-                slow_at = visit.accepted_at + SLOW_AFTER_S
-                self.slow_heads.add(
-                    visit.address, token, scope, slow_at=slow_at, number=visit.number
-                )
-                return await self._receive_head(visit, reader, deadline)
-        finally:
-            self.slow_heads.remove(visit.address, token)
-        message = f"The request's head did not arrive within {limits.handshake_s:g} s."
-        if trio.current_time() < deadline:
-            message = _DRAINING.message if self.draining else _TOO_MANY_SLOW
-        raise Refused(Refusal(RefusalCode.HEAD_TIMEOUT, message))
-
-    async def _receive_head(self, visit: Visit, reader: HeadReader, deadline: float) -> Head:
-        try:
-            if self.tls is not None and not isinstance(visit.sock, ssl.SSLSocket):
-                visit.sock = await self._secured(visit.sock, self.tls, deadline)
-            while True:
-                data = await raw.receive(visit.sock, _RECEIVE_BYTES)
-                if not data:
-                    raise Refused(_GONE)
-                head = reader.feed(data)
-                if head is not None:
-                    visit.head_only = head.method == "HEAD"
-                    return head
-        except HeadError as error:
-            raise Refused(error.refusal) from None
-        except DialError:
-            raise Refused(_GONE) from None
-
-    async def _secured(
-        self, sock: socket.socket, context: ssl.SSLContext, deadline: float
-    ) -> ssl.SSLSocket:
-        try:
-            return await tls.start_server(sock, context, deadline=deadline)
-        except TlsError as error:
-            gone = error.kind is DialErrorKind.CONNECTION_LOST
-            code = RefusalCode.CLIENT_GONE if gone else RefusalCode.TLS_FAILED
-            raise Refused(Refusal(code, f"TLS with the client: {error.message}.")) from None
 
     # -- admission
 
@@ -227,14 +185,14 @@ class Door:
         except HeadError as error:
             raise Refused(error.refusal) from None
         granted = admit(
-            request, visit.address, self.snapshot, trio.current_time(), self.books.wall()
+            request, visit.client_address, self.snapshot, trio.current_time(), self.books.wall()
         )
         if isinstance(granted, Refusal):
             visit.key = granted.key_name
             raise Refused(granted)
         visit.key = granted.key.name
         if self.draining:
-            raise Refused(_DRAINING)
+            raise Refused(DRAINING)
         if self.hold.full:
             message = "relayd holds as many bytes as it may; try again later."
             raise Refused(Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0))
@@ -285,57 +243,19 @@ class Door:
     ) -> Session:
         """Write the 101 and put the session together."""
         now = trio.current_time()
-        account, seat = connected.seat.account, connected.seat
         subprotocol = answer_subprotocol(grant, connected.subprotocol)
         visit.settled = True
         client.sink.preface(response_101(request.key, subprotocol))
         self.reactor.adopt(connected.endpoint)
-        facts = SessionFacts(
+        return self._workshop.make(
+            grant,
+            self.snapshot,
+            client,
+            connected,
             session_id=visit.session_id,
-            dialect=grant.dialect,
-            key=grant.key.name,
-            tenant=grant.key.tenant,
-            account=account.name,
-            model=grant.model,
+            accepted_at=visit.accepted_at,
+            now=now,
         )
-        meter = SessionMeter(
-            books=self.books,
-            facts=facts,
-            key=grant.key,
-            prices=self.snapshot.prices,
-            upstream_model=priced_model(grant, account),
-            tag=grant.tag,
-        )
-        reporter = Reporter(
-            facts=facts,
-            bus=self.bus,
-            meter=meter,
-            timing=Timing(
-                accepted_at=visit.accepted_at,
-                started_at=now,
-                connect_ms=connected.connect_ms,
-                first_frame_ms=connected.first_frame_ms,
-            ),
-            account_failed=lambda failure, at: log_changes(seat.fail(failure, at)),
-        )
-        limits = self.snapshot.settings.limits
-        session = Session(
-            client=client,
-            upstream=connected.endpoint,
-            reactor=self.reactor,
-            hold=self.hold,
-            conversation=conversation_of(grant, account, meter, reporter, meter.may_use),
-            reporter=reporter,
-            deadlines=Deadlines(
-                limits,
-                account.timeouts,
-                term_of(grant.key, now, limits.session_max_s, self.books.wall()),
-            ),
-            message_max_bytes=message_max_bytes(grant, limits.message_max_bytes),
-            key=grant.key,
-        )
-        meter.leave = session.run_out
-        return session
 
 
 def _not_waiting(event: Event) -> Refusal:

@@ -37,6 +37,9 @@ class Visit:
     """One connection on its way in, and what is known of it so far.
 
     Attributes:
+        address: The peer's, by the socket.
+        client_address: What the client counts as, once its head is read: a trusted proxy's word.
+        leftover: What followed the head.
         holdings: What gives back, last taken first, what this connection holds.
     """
 
@@ -48,6 +51,8 @@ class Visit:
     dialect: str | None = None
     key: str | None = None
     head_only: bool = False
+    client_address: str = attrs.Factory(lambda self: self.address, takes_self=True)
+    leftover: bytes = b""
     settled: bool = False  # its one line is written, or its session's will be
     holdings: list[Callable[[], None]] = attrs.field(factory=list)
 
@@ -94,6 +99,6 @@ def _write_line(visit: Visit, refusal: Refusal, status: int) -> None:
         reason=refusal.code.value,
         dialect=visit.dialect,
         key=visit.key,
-        client_address=visit.address,
+        client_address=visit.client_address,
         message=refusal.message,
     )

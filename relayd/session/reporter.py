@@ -10,14 +10,19 @@ import attrs
 import msgspec
 import trio
 
-from relayd.dialect.meter import Charge, Meter, Turn, UpstreamError
+from relayd.core.money import usd_of
+from relayd.dialect.meter import Charge, Meter, Refuse, Turn, UpstreamError
+from relayd.ledger.rows import Row
 from relayd.observe.bus import (
+    AccountFailed,
     Bus,
     SessionEnded,
     SessionFacts,
     SessionOpened,
     TurnEnded,
+    TurnRefused,
     TurnStarted,
+    UsageCharged,
 )
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
@@ -165,13 +170,47 @@ class Reporter:
         said = {"type": error.kind, "code": error.code, "message": error.message}
         failure = from_error_event(msgspec.json.encode({"type": "error", "error": said}))
         if failure.kind in _TELLING:
-            self.account_failed(failure, now)
+            self._account_failed(failure, now)
 
     def upstream_limited(self, retry_after_s: float, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
         message = "rate_limits.updated left nothing"
-        self.account_failed(
+        self._account_failed(
             Failure(FailureKind.RATE_LIMITED, "rate_limits_updated", message, retry_after_s), now
+        )
+
+    def _account_failed(self, failure: Failure, now: float) -> None:
+        facts = self.facts
+        self.bus.publish(
+            AccountFailed(account=facts.account, dialect=facts.dialect, reason=failure.code)
+        )
+        self.account_failed(failure, now)
+
+    # -- what the meter tells, inside the pass too
+
+    def turn_refused(self, refuse: Refuse) -> None:
+        """The meter stood against a turn."""
+        self.bus.publish(TurnRefused(session=self.facts, reason=refuse.code))
+
+    def charged(self, row: Row) -> None:
+        """The meter wrote down that something was used."""
+        self.bus.publish(
+            UsageCharged(
+                session=self.facts,
+                source=row.source,
+                upstream_model=row.upstream_model,
+                tokens_in=row.tokens_in,
+                tokens_out=row.tokens_out,
+                tokens_in_text=row.tokens_in_text,
+                tokens_in_audio=row.tokens_in_audio,
+                tokens_in_image=row.tokens_in_image,
+                tokens_in_cached_text=row.tokens_in_cached_text,
+                tokens_in_cached_audio=row.tokens_in_cached_audio,
+                tokens_in_cached_image=row.tokens_in_cached_image,
+                tokens_out_text=row.tokens_out_text,
+                tokens_out_audio=row.tokens_out_audio,
+                cost_usd=None if row.cost_nano is None else usd_of(row.cost_nano),
+            )
         )
 
     # -- the end
@@ -231,6 +270,10 @@ class Reporter:
                 fault=fault,
                 duration_s=duration_s,
                 turns=self.turns,
+                messages_up=up.messages,
+                messages_down=down.messages,
+                bytes_up=up.bytes,
+                bytes_down=down.bytes,
                 tokens_in=self.meter.tokens_in,
                 tokens_out=self.meter.tokens_out,
                 cost_usd=self.meter.cost_usd,

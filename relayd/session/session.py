@@ -46,6 +46,7 @@ class Session:
             closed likewise.
         message_max_bytes: Of either side.
         key: Whose session it is.
+        client_address: Where its client is.
         deadlines: What its clock goes by.
     """
 
@@ -58,6 +59,7 @@ class Session:
     deadlines: Deadlines
     message_max_bytes: int
     key: Key
+    client_address: str = ""
     verdict: Verdict = attrs.field(factory=Verdict, init=False)
     _clock: Clock = attrs.field(init=False)
     _last_word: Refuse | None = attrs.field(default=None, init=False)

@@ -13,6 +13,20 @@ import trio
 from relayd.transport.errors import DialError, DialErrorKind, from_errno
 
 
+def receive_now(sock: socket.socket, max_bytes: int) -> bytes | None:
+    """What has come already on a plain socket; ``None`` for nothing yet, empty at the end.
+
+    Raises:
+        DialError: The connection is lost.
+    """
+    try:
+        return sock.recv(max_bytes)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        raise from_errno(error.errno or 0, "the peer") from None
+
+
 async def receive(sock: socket.socket, max_bytes: int) -> bytes:
     """The next bytes, up to ``max_bytes``; empty at the end of the stream.
 

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from relayd.config.accounts import AccountSettings, Timeouts
+from relayd.config.kinds import TrustedProxy
 from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Provider
 from relayd.config.schema import (
@@ -253,6 +254,8 @@ class Options(TypedDict, total=False):
     tls: TlsSettings | None
     admin: str
     drain_s: float
+    trusted_proxies: tuple[TrustedProxy, ...]
+    proxy_protocol: bool
     key: KeySettings
     prices: PriceBook
     ledger: LedgerSettings
@@ -281,6 +284,8 @@ class Stage:
             admin_token=Secret(ADMIN_TOKEN),
             drain_s=options.get("drain_s", 1.0),
             tls=options.get("tls"),
+            trusted_proxies=options.get("trusted_proxies", ()),
+            proxy_protocol=options.get("proxy_protocol", False),
         )
         settings = Settings(
             server=server,

@@ -1,0 +1,168 @@
+"""What the public port answers without an upgrade, over the HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from relayd.config.snapshot import Account, Key, Snapshot
+from relayd.core.hold import HoldBudget
+from relayd.core.refusals import Refusal, RefusalCode
+from relayd.observe.events import LogEvent
+from relayd.observe.logs import get_logger
+from relayd.protocol.head import Head
+from relayd.service.http.connection import HttpConnection
+from relayd.service.http.refusals import HttpRefused
+from relayd.service.http.request import Request
+from relayd.service.http.responses import Json, Response
+from relayd.service.http.router import Route, Router
+from relayd.service.http.service import HttpLimits, Outcome, RequestFacts, Service
+from relayd.service.visit import Visit
+from relayd.session.admission import check_key
+from relayd.session.authentication import authenticate
+from relayd.session.origin import check_origin
+
+log = get_logger()
+
+OWNED_BY: Final = "relayd"
+"""Who a client is told owns a model: which account serves it is not for clients to know."""
+
+
+class House(Protocol):
+    """What the API belongs to."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether connections end with the response in progress."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class PublicApi:
+    """The routes, and the connections that are being served.
+
+    Attributes:
+        house: Whose they are.
+        hold: Where the bytes of bodies are counted.
+        wall: Seconds since the epoch.
+    """
+
+    house: House
+    hold: HoldBudget
+    wall: Callable[[], float]
+    router: Router = attrs.field(init=False)
+    _open: set[HttpConnection] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.router = Router(
+            [
+                Route("GET", "/v1/models", self._models, "list_models", "The models of the key."),
+            ]
+        )
+
+    def takes(self, head: Head) -> bool:
+        """Whether ``head`` is for one of the routes' paths."""
+        found = self.router.find(head.method, head.path)
+        return not (isinstance(found, Refusal) and found.code is RefusalCode.NOT_FOUND)
+
+    async def serve(self, visit: Visit, head: Head) -> None:
+        """Serve a connection whose first request is ``head`` to its end. Raises nothing."""
+        limits = self.house.snapshot.settings.limits
+        connection = HttpConnection(
+            sock=visit.sock,
+            client_address=visit.client_address,
+            service=Service(
+                limits=HttpLimits(
+                    head_max_bytes=limits.request_head_max_bytes,
+                    body_max_bytes=limits.request_body_max_bytes,
+                    head_s=limits.handshake_s,
+                    stall_s=limits.stall_s,
+                ),
+                handler=self.router,
+                hold=self.hold,
+                closing=lambda: self.house.draining,
+                tell=tell,
+            ),
+        )
+        self._open.add(connection)
+        try:
+            await connection.serve(head, visit.leftover)
+        finally:
+            self._open.discard(connection)
+
+    def drain(self) -> None:
+        """End the connections that only wait for a next request."""
+        for connection in tuple(self._open):
+            connection.close_if_idle()
+
+    def _authenticated(self, request: Request) -> Key:
+        """The key of a request. Raises :class:`HttpRefused`."""
+        head, allowed = request.head, self.house.snapshot.settings.server.allowed_origins
+        foreign = check_origin(head.get("origin"), head.get("host") or "", allowed)
+        if foreign is not None:
+            raise HttpRefused(foreign)
+        key = authenticate(head, self.house.snapshot)
+        if isinstance(key, Refusal):
+            raise HttpRefused(key)
+        request.key = key.name
+        refusal = check_key(key, request.client_address, self.wall())
+        if refusal is not None:
+            raise HttpRefused(refusal)
+        return key
+
+    async def _models(self, request: Request) -> Response:
+        """``GET /v1/models`` in OpenAI's shape: the names that the key may ask for."""
+        key = self._authenticated(request)
+        names = {
+            name
+            for account in self.house.snapshot.accounts
+            if account.enabled
+            for name in _named(account)
+            if key.permits_model(name)
+        }
+        await trio.lowlevel.checkpoint()
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": OWNED_BY}
+            for name in sorted(names)
+        ]
+        return Json({"object": "list", "data": data})
+
+
+def tell(facts: RequestFacts) -> None:
+    """One line for each request of the public port."""
+    if facts.outcome is Outcome.CRASHED:
+        log.error(
+            LogEvent.REQUEST_CRASHED,
+            request_id=facts.request_id,
+            route=facts.route,
+            traceback=facts.error,
+        )
+    log.info(LogEvent.REQUEST_ENDED, **line_of(facts))
+
+
+def line_of(facts: RequestFacts) -> dict[str, object]:
+    """The fields of ``request.ended``."""
+    return {
+        "request_id": facts.request_id,
+        "method": facts.method,
+        "route": facts.route,
+        "status": facts.status,
+        "outcome": facts.outcome.value,
+        "reason": facts.reason,
+        "key": facts.key,
+        "client_address": facts.client_address,
+        "duration_ms": facts.duration_ms,
+        "bytes_in": facts.bytes_in,
+        "bytes_out": facts.bytes_out,
+    }
+
+
+def _named(account: Account) -> tuple[str, ...]:
+    """The names that an account serves; patterns name nothing that could be listed."""
+    return (*(name for name in account.models if "*" not in name), *account.model_map)
