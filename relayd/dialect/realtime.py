@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from relayd.core.endings import Reason
 from relayd.dialect.meter import Listener, Meter
 from relayd.dialect.realtime_client import ModelRule, RealtimeClientReader
 from relayd.dialect.realtime_events import error_event
@@ -31,12 +32,22 @@ def upstream_target(
 
 
 class RealtimeConversation(Turns):
-    """One session: its turns, and the readers of its two directions."""
+    """One session: its turns, and the readers of its two directions.
+
+    The readers refer back to it. Who takes them keeps them: it lets go of them when it is cut
+    short, since a circle would stay in memory until the garbage collector runs.
+    """
 
     def __init__(self, meter: Meter, listener: Listener, rule: ModelRule) -> None:
         super().__init__(meter, listener)
         self.client_reader = RealtimeClientReader(self, rule)
         self.upstream_reader = RealtimeUpstreamReader(self)
+
+    def cut_short(self, reason: Reason, now: float) -> None:
+        """See :meth:`Turns.cut_short`; afterwards there are no readers to be had."""
+        super().cut_short(reason, now)
+        for reader in ("client_reader", "upstream_reader"):
+            vars(self).pop(reader, None)
 
     def error_event(self, kind: str, code: str, message: str) -> bytes:
         """An error event in this dialect's shape."""

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from relayd.observe.events import EVENTS, LogEvent
+from relayd.observe.events import EVENTS
 from relayd.observe.lines import LineWriter
 from relayd.observe.values import Plain, plain_field, printable
 
@@ -116,23 +116,22 @@ def _render(_logger: object, method: str, given: MutableMapping[str, object]) ->
     error = _error_of(given.pop("exc_info", None))
     if error is not None:
         given["traceback"] = error
-    line |= dict.fromkeys(_fields_of(event))
-    line |= {name: plain_field(name, value) for name, value in given.items() if name not in _HEAD}
+    line |= _NULLS.get(event, {})
+    for name, value in given.items():
+        if name not in _HEAD:
+            line[name] = plain_field(name, value)
     return _console(line) if _output.for_people else _ENCODER.encode(line) + b"\n"
 
 
 _HEAD: Final = ("ts", "level", "event")
+_NULLS: Final[dict[str, dict[str, Plain]]] = {
+    event.value: dict.fromkeys(spec.fields) for event, spec in EVENTS.items()
+}
+"""Every event's fields, in order, where nothing is known of them."""
 
 
 def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _fields_of(event: str) -> tuple[str, ...]:
-    try:
-        return EVENTS[LogEvent(event)].fields
-    except ValueError:
-        return ()
 
 
 def _error_of(exc_info: object) -> BaseException | None:

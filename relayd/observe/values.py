@@ -53,6 +53,8 @@ def plain_field(name: str, value: object) -> Plain:
         return value  # most fields of most lines end here
     if type(value) is int and -_INT_LIMIT < value < _INT_LIMIT:
         return value
+    if type(value) is str and name not in _FREE_TEXT:
+        return _bounded(value, TEXT_MAX)  # and nearly all others here
     if name == "traceback" and isinstance(value, BaseException):
         return _bounded(render_traceback(value), TRACEBACK_MAX)
     plain = plain_value(value)

@@ -48,12 +48,12 @@ class Fields:
         joined = self.get(name)
         if joined is None:
             return ()
-        items = (item.strip(" \t") for item in joined.split(","))
-        return tuple(item for item in items if item)
+        items = [item.strip(" \t") for item in joined.split(",")]
+        return tuple([item for item in items if item])
 
     def names_token(self, name: str, token: str) -> bool:
         """Whether a comma-separated header holds ``token`` (lower case), in whatever case."""
-        return any(item.lower() == token for item in self.get_list(name))
+        return token in [item.lower() for item in self.get_list(name)]
 
     def __repr__(self) -> str:
         """Counts only: any value may hold a key."""

@@ -54,6 +54,7 @@ class FirstMessage:
     def close(self) -> None:
         """Give back what is held; calling again is fine."""
         self._flow.close()
+        self._flow.reader = None  # a circle would stay in memory until the garbage collector runs
         self._hold.give(self._taken)
         self._taken = 0
 

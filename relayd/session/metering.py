@@ -225,6 +225,7 @@ class SessionMeter:
         self.look(now)
         if by_time or self.facts.dialect == Dialect.PASSTHROUGH:
             self._bill_time(now - self._billed_to, reason)
+        self.leave = stay  # it refers to the session, and that to this
 
     def _bill_time(self, seconds: float, reason: str) -> None:
         self._slices += 1

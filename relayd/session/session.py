@@ -211,6 +211,14 @@ class Session:
         with trio.CancelScope(shield=True):  # bounded
             await self.reporter.lines_written()
         self.reporter.ended(self.verdict, closed, *self._flows)
+        self._untie()
+
+    def _untie(self) -> None:
+        """Leave no circle of references: it would stay until the garbage collector runs."""
+        self.reporter.look_in = _look_away  # the clock's, which has the conversation and so on
+        _, down = self._flows
+        if down.reader is not None:
+            down.reader = None  # it counts by this flow
 
     def _last_words(self) -> bytes:
         """The error event that goes before the client's Close, where the ending has one."""
@@ -224,3 +232,7 @@ class Session:
         kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
         message = self.verdict.message or CLOSE_TEXTS.get(reason, reason.value)
         return self.conversation.error_event(kind, reason.value, message)
+
+
+def _look_away(now: float) -> None:
+    """No clock runs any more."""

@@ -33,8 +33,7 @@ RECEIVE_MAX_BYTES: Final = 65536
 BUFFER_BYTES: Final = WHOLE_MAX_BYTES + HEAD_MAX_BYTES + RECEIVE_MAX_BYTES
 
 _OUT: Final = select.EPOLLOUT
-_ERR: Final = select.EPOLLERR
-_LOST: Final = _ERR | select.EPOLLHUP
+_LOST: Final = select.EPOLLERR | select.EPOLLHUP
 _READ: Final = select.EPOLLIN | select.EPOLLRDHUP | _LOST
 
 
@@ -63,9 +62,8 @@ class Reactor:
 
     async def run(self) -> None:
         """Serve until cancelled. Adopt, arm and release may be called from any task meanwhile."""
-        fd = self._table.fileno()
         while True:
-            await trio.lowlevel.wait_readable(fd)
+            await trio.lowlevel.wait_readable(self._table.fileno())
             while self.serve_ready():
                 await trio.lowlevel.checkpoint()
 
@@ -169,6 +167,7 @@ class Reactor:
                 mask |= select.EPOLLIN
             if endpoint.sink.blocked and endpoint.sink.flush(now):
                 self._drained(endpoint, now)
+        if mask & _OUT or not endpoint.armed:  # a stopped source may have been left watched
             self.update(endpoint)
         if endpoint.armed:
             if mask & _READ:
@@ -181,7 +180,7 @@ class Reactor:
         flow = endpoint.flow
         if endpoint.ended or (flow is not None and flow.event is not None):
             return  # once the event is dealt with, receiving finds the loss
-        if not mask & _ERR and endpoint.sock.family == socket.AF_UNIX:
+        if not mask & select.EPOLLERR and endpoint.sock.family == socket.AF_UNIX:
             return  # a unix socket hangs up as soon as its peer has closed, unread bytes or not
         endpoint.ended = True
         self._wake(endpoint, endpoint.end_of_stream("the connection broke"))
@@ -199,10 +198,9 @@ class Reactor:
         try:
             if endpoint.tls:
                 count = self._receive_tls(endpoint, kept)
-            elif kept:
-                count = endpoint.sock.recv_into(self._view[kept:], RECEIVE_MAX_BYTES)
             else:
-                count = endpoint.sock.recv_into(self._view, RECEIVE_MAX_BYTES)
+                view = self._view[kept:] if kept else self._view
+                count = endpoint.sock.recv_into(view, RECEIVE_MAX_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -290,12 +288,14 @@ class Reactor:
         event = flow.event
         if flowing and event is None:
             return True
-        self.disarm(source)
-        if event is not None:
-            # It is due behind what was sent on, unless relayd may not keep that any longer.
-            source.deferred = not flowing and not peer.sink.over_budget
-            if not source.deferred:
-                self._wake(source, event)
+        source.armed = False
+        if event is None:
+            self.update(source)
+            return False
+        # It is due behind what was sent on, unless relayd may not keep that any longer.
+        source.deferred = not flowing and not peer.sink.over_budget
+        if not source.deferred:
+            self._wake(source, event)
         return False
 
     def _answer(self, source: Endpoint, flow: Flow, now: float) -> None:

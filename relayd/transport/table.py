@@ -2,7 +2,11 @@
 
 Readiness is level-triggered while something is received, so that nothing is kept in mind. A
 stopped source stays registered, edge-triggered: with no event asked for, a reset would be
-reported for ever and spin the loop; unregistered, its loss would be noticed too late.
+reported for ever and spin the loop; unregistered, its loss would be noticed too late. One that
+has ended has no loss left to notice, and is not registered but to send what is pending.
+
+Telling epoll costs as much as receiving. So a source that stops only for its owner's next move,
+which most often starts it again, is left watched until something comes.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ BATCH_MAX: Final = 32
 
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
+_NOTHING: Final = 0
 _STOPPED: Final = select.EPOLLRDHUP | select.EPOLLET
 
 
@@ -48,14 +53,14 @@ class Table:
         os.close(self._bell)
 
     def adopt(self, endpoint: Endpoint) -> None:
-        """Register ``endpoint``, stopped.
+        """Register ``endpoint``; it is about to be armed.
 
         Raises:
             OSError: The kernel watches as many descriptors as it may; nothing has changed.
         """
         assert endpoint.fd not in self.endpoints, "a descriptor is adopted once"
-        self._epoll.register(endpoint.fd, _STOPPED)
-        endpoint.interest = _STOPPED
+        self._epoll.register(endpoint.fd, _IN)
+        endpoint.interest = _IN
         self.endpoints[endpoint.fd] = endpoint
 
     def release(self, endpoint: Endpoint) -> None:
@@ -66,19 +71,27 @@ class Table:
         self._want_write.discard(endpoint.fd)
         self._again.discard(endpoint.fd)
         endpoint.armed = False
-        self._epoll.unregister(endpoint.fd)
+        if endpoint.interest:
+            self._epoll.unregister(endpoint.fd)
 
     def update(self, endpoint: Endpoint) -> None:
         """Tell epoll what ``endpoint`` waits for."""
-        if endpoint.armed and endpoint.fd in self._want_write:
-            wants = _OUT  # receiving is of no use before, and its readiness would spin
+        wants = self._wants(endpoint)
+        if wants == endpoint.interest or self.endpoints.get(endpoint.fd) is not endpoint:
+            return
+        if not wants:
+            self._epoll.unregister(endpoint.fd)
+        elif not endpoint.interest:
+            self._epoll.register(endpoint.fd, wants)
         else:
-            wants = _IN if endpoint.armed else _STOPPED
-            if endpoint.sink.blocked:
-                wants |= _OUT
-        if wants != endpoint.interest and self.endpoints.get(endpoint.fd) is endpoint:
-            endpoint.interest = wants
             self._epoll.modify(endpoint.fd, wants)
+        endpoint.interest = wants
+
+    def _wants(self, endpoint: Endpoint) -> int:
+        if endpoint.armed and endpoint.fd in self._want_write:
+            return _OUT  # receiving is of no use before, and its readiness would spin
+        wants = _IN if endpoint.armed else _NOTHING if endpoint.ended else _STOPPED
+        return wants | _OUT if endpoint.sink.blocked else wants
 
     def ready(self, wait_s: float = 0.0) -> list[tuple[int, int]]:
         """The descriptors to serve now, each once, with what they are ready for.

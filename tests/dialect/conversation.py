@@ -19,7 +19,8 @@ from relayd.dialect.meter import (
     Wait,
 )
 from relayd.dialect.realtime import RealtimeConversation
-from relayd.dialect.realtime_client import ModelRule
+from relayd.dialect.realtime_client import ModelRule, RealtimeClientReader
+from relayd.dialect.realtime_upstream import RealtimeUpstreamReader
 from relayd.protocol.outcomes import Action, Notice
 
 
@@ -105,22 +106,27 @@ class Talk:
     heard: Listening = attrs.field(factory=Listening)
     rule: ModelRule = attrs.field(factory=lambda: ModelRule(permits=lambda model: model == "good"))
     conversation: RealtimeConversation = attrs.field(init=False)
+    _client_reader: RealtimeClientReader = attrs.field(init=False)
+    _upstream_reader: RealtimeUpstreamReader = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.conversation = RealtimeConversation(self.meter, self.heard, self.rule)
+        # Kept here, as a session does: at its end the conversation lets go of them.
+        self._client_reader = self.conversation.client_reader
+        self._upstream_reader = self.conversation.upstream_reader
 
     def client(self, kind: str, now: float = 1.0, **fields: object) -> Action | None:
         payload = json.dumps({"type": kind, **fields}).encode()
-        return self.conversation.client_reader.message(payload, now, text=True)
+        return self._client_reader.message(payload, now, text=True)
 
     def append(self, audio_bytes: int) -> Action | None:
         """So much audio, spelled as SDKs do."""
         payload = b'{"type":"input_audio_buffer.append","audio":"%s"}' % base64_of(audio_bytes)
-        return self.conversation.client_reader.message(payload, 1.0, text=True)
+        return self._client_reader.message(payload, 1.0, text=True)
 
     def upstream(self, kind: str, now: float = 1.0, **fields: object) -> Notice | None:
         payload = json.dumps({"type": kind, **fields}).encode()
-        return self.conversation.upstream_reader.message(payload, now)
+        return self._upstream_reader.message(payload, now)
 
     def created(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
         return self.upstream("response.created", now, response={"id": turn_id})

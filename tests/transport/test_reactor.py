@@ -587,6 +587,46 @@ async def test_after_an_event_the_direction_waits_to_be_armed(build: Build) -> N
     assert rig.client.read() == message(b"behind") + message(b"later")
 
 
+async def test_what_comes_while_a_direction_waits_to_be_armed_is_looked_at_once(
+    build: Build,
+) -> None:
+    rig = build()
+    rig.start(notices=True)
+    rig.upstream.send(message(b"n"))
+    rig.serve()
+
+    rig.upstream.send(message(b"more"))
+    rig.serve()
+    passes = rig.reactor.passes
+    rig.upstream.send(message(b"and more"))
+    rig.serve()
+
+    assert rig.reactor.passes <= passes + 1  # edge-triggered: each arrival is told once at most
+    passes = rig.reactor.passes
+    rig.serve()
+    assert rig.reactor.passes == passes
+
+
+@pytest.mark.parametrize("blocked", ["before", "after"])
+async def test_an_end_does_not_spin_and_what_is_pending_still_goes(
+    build: Build, blocked: str
+) -> None:
+    rig = build()
+    rig.start()
+    data = rig.fill() if blocked == "before" else b""
+
+    rig.client.sock.shutdown(socket.SHUT_WR)
+    await rig.until(lambda: rig.client.endpoint.ended)
+    data = data or rig.fill()
+    passes = rig.reactor.passes
+    rig.serve()
+    assert rig.reactor.passes == passes
+
+    await rig.drain(len(data))
+    assert rig.client.got == data
+    assert [type(event) for event in rig.client.events] == [EndOfStream]
+
+
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 async def test_an_end_behind_a_notice_is_found_when_armed_again(build: Build, kind: str) -> None:
     rig = build("unix", kind)
