@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relayd.cli.check_notes import notes
 from relayd.config.load import ConfigError, find_config, load
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def summary(settings: Settings) -> list[tuple[str, str]]:
         ("dialects", ", ".join(sorted(dialects)) or "none"),
         ("ledger", settings.ledger.url),
         ("prices", _prices(settings)),
+        *(("note", note) for note in notes(settings)),
     ]
 
 

@@ -19,7 +19,7 @@ from relayd.cli import moments
 from relayd.cli.usage_lines import Usage, json_lines, plain
 from relayd.cli.usage_table import print_table
 from relayd.config.keys import BudgetPeriod
-from relayd.config.load import ConfigError, find_config, load
+from relayd.config.load import ConfigError, find_config, load_ledger
 from relayd.config.rules import nearest
 from relayd.config.storage import PRICES_FILE
 from relayd.ledger.database import open_read_only
@@ -56,8 +56,15 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> tuple[By, ...]:
     type=click.Path(path_type=Path),
     help="The file. Default: $RELAYD_CONFIG, /etc/relayd/relayd.toml, etc/relayd.toml.",
 )
+@click.option(
+    "--ledger",
+    "ledger",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The ledger's file; no configuration is read. Default: what ledger.url names.",
+)
 @click.option("--since", metavar="WHEN", help="From when on. Default: when the month began.")
-@click.option("--until", metavar="WHEN", help="Up to when. Default: now.")
+@click.option("--until", metavar="WHEN", help="Up to when. Default: all that is there.")
 @click.option(
     "--by",
     metavar="COLUMNS",
@@ -71,6 +78,7 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> tuple[By, ...]:
 def command(
     ctx: click.Context,
     given: Path | None,
+    ledger: Path | None,
     since: str | None,
     until: str | None,
     by: tuple[By, ...],
@@ -83,14 +91,16 @@ def command(
     --until is included.
     """
     first, end = _range(since, until, time.time())
-    try:
-        settings = load(find_config(given, environ=os.environ), environ=os.environ)
-    except ConfigError as error:
-        for line in error.lines():
-            click.echo(line, err=True)
-        ctx.exit(os.EX_CONFIG)
-    path = ledger_path(settings.ledger.url, os.environ)
-    prices = Path(settings.ledger.prices or PRICES_FILE).name
+    path, prices = ledger, PRICES_FILE
+    if ledger is None:
+        try:
+            settings = load_ledger(find_config(given, environ=os.environ), environ=os.environ)
+        except ConfigError as error:
+            for line in error.lines():
+                click.echo(line, err=True)
+            ctx.exit(os.EX_CONFIG)
+        path = ledger_path(settings.url, os.environ)
+        prices = Path(settings.prices or PRICES_FILE).name
     try:
         usage, last = _read(path, first, end, by, prices)
     except LedgerError as error:
@@ -136,7 +146,7 @@ def _read(
     if not path.exists():
         raise LedgerError(
             f"there is no ledger at {path.absolute()}: relayd has not been started yet, or with"
-            " another $STATE_DIRECTORY or working directory"
+            " another $STATE_DIRECTORY or working directory; --ledger names the file itself"
         )
     with (
         contextlib.closing(open_read_only(path)) as connection,

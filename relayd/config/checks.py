@@ -73,6 +73,20 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     yield from _repeated(settings.accounts, "accounts[{}].name", lambda account: account.name)
 
 
+def unpriced_budgets(settings: Settings) -> Iterator[Clash]:
+    """Keys with a budget where no model has a price, once the prices were read."""
+    if settings.prices.prices:
+        return
+    for index, key in enumerate(settings.keys):
+        if key.enabled and key.budget_usd:
+            message = (
+                "there are no prices, and a key with a budget is refused every model without one;"
+                " name a prices file in ledger.prices, or leave the budget out"
+            )
+            path = f"keys[{index}]"
+            yield Clash(Mistake(f"{path}.budget_usd", message), (f"{path}.enabled",))
+
+
 def _server(server: ServerSettings) -> Iterator[Clash]:
     admin = parse_address(server.admin)
     listen = [parse_address(text) for text in server.listen]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from relayd.config.checks import clashes
+from relayd.config.checks import clashes, unpriced_budgets
 from relayd.config.files import Surroundings
 from relayd.config.mistakes import ConfigError, Mistake
 from relayd.config.parse import parse_toml
@@ -27,7 +27,7 @@ from relayd.config.structure import TableReader, unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ConfigError", "Mistake", "find_config", "load", "settings_of"]
+__all__ = ["ConfigError", "Mistake", "find_config", "load", "load_ledger", "settings_of"]
 
 CONFIG_MAX_BYTES: Final = 16 * 1024 * 1024
 """Some 50,000 accounts. More is not a configuration."""
@@ -72,18 +72,42 @@ def load(path: Path | str, *, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: With every mistake at once, each with its path. No message holds a secret.
     """
-    document = _document(Path(path))
-    if isinstance(document, Mistake):
-        # Raised out here: the parser's own error, which holds the file's text, is gone by now.
-        raise ConfigError(str(path), [document])
-    around = Surroundings(environ=environ, directory=Path(path).absolute().parent)
+    document, around = _opened(path, environ)
     settings, mistakes = settings_of(document, around)
     if not any(mistake.path in {"ledger", "ledger.prices"} for mistake in mistakes):
         settings, of_prices = _with_prices(settings, around)
+        if not of_prices:
+            of_prices = tuple(
+                clash.mistake
+                for clash in unpriced_budgets(settings)
+                if not clash.follows_from(mistakes)
+            )
         mistakes += of_prices
     if mistakes:
         raise ConfigError(str(path), mistakes)
     return settings
+
+
+def load_ledger(path: Path | str, *, environ: Mapping[str, str]) -> LedgerSettings:
+    """Read ``[ledger]`` alone, for who looks at the ledger beside the service. Blocks for a few ms.
+
+    No secret is looked up, and mistakes elsewhere do not count; neither does a prices file that
+    cannot be read, as by a user who is not the service's.
+
+    Args:
+        path: The TOML file.
+        environ: The environment.
+
+    Raises:
+        ConfigError: The file cannot be read, or ``[ledger]`` is mistaken.
+    """
+    document, around = _opened(path, environ)
+    reader = TableReader(around, (LedgerSettings,))
+    ledger = reader.table(LedgerSettings, document.get("ledger", {}), "ledger")
+    mistakes = [mistake for mistake in reader.mistakes if mistake.path != "ledger.prices"]
+    if mistakes:
+        raise ConfigError(str(path), mistakes)
+    return ledger
 
 
 def settings_of(
@@ -123,6 +147,15 @@ def _with_prices(settings: Settings, around: Surroundings) -> tuple[Settings, tu
     book, mistakes = read_prices(path, around)
     ledger = attrs.evolve(settings.ledger, prices=str(path))
     return attrs.evolve(settings, ledger=ledger, prices=book), mistakes
+
+
+def _opened(path: Path | str, environ: Mapping[str, str]) -> tuple[dict[str, object], Surroundings]:
+    """The document, and what it refers to. Raises :class:`ConfigError`."""
+    document = _document(Path(path))
+    if isinstance(document, Mistake):
+        # Raised out here: the parser's own error, which holds the file's text, is gone by now.
+        raise ConfigError(str(path), [document])
+    return document, Surroundings(environ=environ, directory=Path(path).absolute().parent)
 
 
 def _document(path: Path) -> dict[str, object] | Mistake:

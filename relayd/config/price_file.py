@@ -82,7 +82,9 @@ def _clashes(prices: Sequence[PriceSettings]) -> Iterator[Clash]:
             here = f"{path}.models[{at}]"
             if model in first:
                 message = f"repeats {first[model]}; a model or pattern has one price"
-                yield Clash(Mistake(here, message), (first[model],))
+                # Of the lists: one with a mistake in it is replaced by a stand-in as a whole.
+                lists = (f"{path}.models", first[model].rpartition("[")[0])
+                yield Clash(Mistake(here, message), lists)
             first.setdefault(model, here)
 
 

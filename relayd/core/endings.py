@@ -128,10 +128,9 @@ RESERVED: Final = frozenset(
     {
         Reason.UPSTREAM_REFUSED,
         Reason.FIRST_FRAME_TIMEOUT,
-        Reason.ACCOUNT_REMOVED,
     }
 )
-"""Words for reloads and dialects that this version does not have; nothing ends so yet."""
+"""Words for dialects that this version does not have; nothing ends so yet."""
 
 # The same words when the upstream is the one that sent it: fault and codes follow the sender.
 ENDINGS_BY_UPSTREAM: Final[dict[Reason, Ending]] = {

@@ -183,8 +183,11 @@ class Meter(Protocol):
     def look(self, now: float) -> float:
         """Do what time brings (slices of time to bill); returns when to be called again."""
 
-    def ended(self, reason: str, now: float) -> None:
-        """The session is over; called exactly once, after the last charge."""
+    def ended(self, reason: str, now: float) -> Receipt | None:
+        """The session is over; called exactly once, after the last charge.
+
+        The receipt is of a last row that the session as a whole has, if it has one.
+        """
 
 
 @attrs.frozen(kw_only=True)
@@ -245,8 +248,9 @@ class CountingMeter:
         """See :class:`Meter`."""
         return float("inf")
 
-    def ended(self, reason: str, now: float) -> None:
+    def ended(self, reason: str, now: float) -> Receipt | None:
         """See :class:`Meter`."""
+        return None
 
     def count(self, usage: Usage | None) -> Charge:
         """Add to the totals."""

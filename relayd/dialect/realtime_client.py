@@ -107,11 +107,11 @@ class RealtimeClientReader:
 
     def _create(self, payload: bytes, now: float) -> Action | None:
         turns, event_id = self._turns, event_id_of(payload)
-        if turns.closed_to_turns is not None:
-            return _refused(turns.closed_to_turns, event_id)
+        if (refuse := turns.refuses()) is not None:
+            return _refused(refuse, event_id)
         match turns.meter.turn_asked(turns.ask_of(now, payload)):
-            case Refuse() as refuse:
-                return _refused(refuse, event_id)
+            case Refuse() as refused:
+                return _refused(refused, event_id)
             case Wait(decision):
                 return Waiting(_CreateDecision(turns, decision, now, event_id))
             case ticket:
@@ -183,10 +183,10 @@ class _CreateDecision:
         answer = await self.decision.wait()
         if isinstance(answer, Refuse):
             return _refused(answer, self.event_id)
-        closed = self.turns.closed_to_turns
-        if closed is not None:  # since the question was put
+        refuse = self.turns.refuses()
+        if refuse is not None:  # since the question was put
             answer.void()
-            return _refused(closed, self.event_id)
+            return _refused(refuse, self.event_id)
         self.turns.ask(self.asked_at, answer, self.event_id)
         return None
 

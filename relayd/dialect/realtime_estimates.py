@@ -128,6 +128,11 @@ def estimate(
     )
 
 
+def audio_seconds(chars: int, formats: Formats) -> float:
+    """How long the audio is that a client spelled in so many characters of base64."""
+    return chars * 3 / (4 * formats.input_bytes_per_s)
+
+
 def _text_tokens(size: int) -> int:
     return -(-size // TEXT_BYTES_PER_TOKEN)
 
@@ -172,7 +177,17 @@ class _ItemCreate(msgspec.Struct):
     item: _Item | None = None
 
 
+class _Brought(msgspec.Struct):
+    input: list[_Item] | None = None
+    instructions: msgspec.Raw = _NOTHING
+
+
+class _Create(msgspec.Struct):
+    response: _Brought | None = None
+
+
 _decode_item: Final = msgspec.json.Decoder(_ItemCreate).decode
+_decode_create: Final = msgspec.json.Decoder(_Create).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 
 
@@ -181,18 +196,37 @@ def amount_of_item(payload: bytes) -> Amount:
     if payload.count(b"{") > PARTS_MAX:
         return Amount(text=len(payload))
     try:
-        item = _decode_item(payload).item or _Item()
-        content = item.content or []
-        text = sum(_size_of(part.text) for part in content)
-        return Amount(
-            audio=sum(_size_of(part.audio) for part in content),
-            text=text + _size_of(item.output) + _size_of(item.arguments),
-        )
+        return _amount_of(_decode_item(payload).item or _Item())
     except (msgspec.DecodeError, RecursionError):
         return Amount(text=len(payload))
 
 
-def _size_of(value: msgspec.Raw) -> int:
+def amount_of_create(payload: bytes) -> Amount:
+    """What a ``response.create`` itself brings: its input and its instructions.
+
+    One that cannot be read is all text.
+    """
+    if payload.count(b"{") > PARTS_MAX:
+        return Amount(text=len(payload))
+    try:
+        brought = _decode_create(payload).response or _Brought()
+        items = [_amount_of(item) for item in brought.input or []]
+        text = text_size(brought.instructions) + sum(item.text for item in items)
+    except (msgspec.DecodeError, RecursionError):
+        return Amount(text=len(payload))
+    return Amount(audio=sum(item.audio for item in items), text=text)
+
+
+def _amount_of(item: _Item) -> Amount:
+    content = item.content or []
+    text = sum(text_size(part.text) for part in content)
+    return Amount(
+        audio=sum(text_size(part.audio) for part in content),
+        text=text + text_size(item.output) + text_size(item.arguments),
+    )
+
+
+def text_size(value: msgspec.Raw) -> int:
     """Bytes of a string; of anything else those that spell it."""
     raw = memoryview(value)
     if value == _NOTHING:

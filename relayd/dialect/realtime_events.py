@@ -34,10 +34,13 @@ class WireError(msgspec.Struct):
 
 
 class WireResponse(msgspec.Struct):
-    """``response`` of ``response.created`` and ``response.done``."""
+    """``response`` of ``response.created`` and ``response.done``.
 
-    id: str | None = None
-    status: str | None = None
+    For ``id`` and ``status`` see :func:`word`: neither may hide the usage beside it.
+    """
+
+    id: msgspec.Raw = _NOTHING
+    status: msgspec.Raw = _NOTHING
     usage: msgspec.Raw = _NOTHING
 
 
@@ -54,10 +57,11 @@ class ServerEvent(msgspec.Struct):
 
     type: str
     response: WireResponse | None = None
-    response_id: str | None = None
-    item_id: str | None = None
+    response_id: msgspec.Raw = _NOTHING
+    item_id: msgspec.Raw = _NOTHING
     content_index: Annotated[int, msgspec.Meta(ge=0, le=2**31)] | None = None
     usage: msgspec.Raw = _NOTHING
+    transcript: msgspec.Raw = _NOTHING
     session: msgspec.Raw = _NOTHING
     error: WireError | None = None
     rate_limits: list[WireLimit] = []
@@ -106,6 +110,19 @@ decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 decode_session_update: Final = msgspec.json.Decoder(SessionUpdate).decode
 _decode_identified: Final = msgspec.json.Decoder(_Identified).decode
+_decode_word: Final = msgspec.json.Decoder(str).decode
+_NUMBER_BEGINS: Final = frozenset(b"-0123456789")
+
+
+def word(raw: msgspec.Raw) -> str | None:
+    """An id or a status: a string, or a number as it is spelled; anything else is none."""
+    spelled = bytes(raw)
+    if spelled[0] in _NUMBER_BEGINS:
+        return spelled.decode()
+    try:
+        return _decode_word(spelled)
+    except msgspec.DecodeError:
+        return None
 
 
 def event_id_of(payload: bytes) -> str | None:

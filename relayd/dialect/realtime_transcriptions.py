@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import attrs
 import msgspec
 
 from relayd.dialect.meter import Meter, Usage
-from relayd.dialect.realtime_estimates import Amount, Heard, estimate
+from relayd.dialect.realtime_estimates import Amount, Heard, audio_seconds, estimate
 from relayd.dialect.realtime_settings import Settings
 from relayd.dialect.realtime_usage import complete, decode_usage
 
@@ -46,24 +47,31 @@ class Transcriptions:
         self._commits[item_id] = size
 
     def completed(
-        self, item_id: str | None, content_index: int, usage: msgspec.Raw, now: float
+        self,
+        item_id: str | None,
+        content_index: int,
+        usage: msgspec.Raw,
+        now: float,
+        *,
+        text_bytes: int = 0,
     ) -> None:
-        """A transcription is done. One that tells no usage, of unknown audio, is not paid for."""
+        """A transcription of so many ``text_bytes`` is done; without usage it is estimated."""
         upstream_id = None if item_id is None else f"{item_id}:{content_index}"
         if upstream_id in self._done:
             return
         size = None if item_id is None else self._commits.pop(item_id, None)
-        used = self._used(upstream_id, size, usage)
-        if used is None:
-            return
         if upstream_id is not None:
             self._done.append(upstream_id)
-        self._meter.transcribed(used, now)
+        came, went = Amount(audio=size or 0), Amount(text=text_bytes)
+        self._meter.transcribed(self._used(upstream_id, came, went, usage), now)
 
-    def _used(self, upstream_id: str | None, size: int | None, usage: msgspec.Raw) -> Usage | None:
-        came, formats = Amount(audio=size or 0), self._settings.formats
-        expected = estimate("transcription", upstream_id, came, Amount(), formats)
+    def _used(
+        self, upstream_id: str | None, came: Amount, went: Amount, usage: msgspec.Raw
+    ) -> Usage:
+        """An estimate has both tokens and seconds: the model may be billed by either."""
+        formats = self._settings.formats
+        expected = estimate("transcription", upstream_id, came, went, formats)
         wire = decode_usage(usage)
         if wire is not None:
             return complete(wire, expected)
-        return None if size is None else expected
+        return attrs.evolve(expected, seconds=audio_seconds(came.audio, formats))

@@ -10,20 +10,46 @@ import msgspec
 
 from relayd.core.endings import Reason
 from relayd.dialect.meter import Listener, Meter, Refuse, Ticket, Turn, TurnAsk, Usage
-from relayd.dialect.realtime_estimates import Amount, Heard, Medium, estimate
-from relayd.dialect.realtime_settings import Output, Settings
+from relayd.dialect.realtime_estimates import Amount, Heard, Medium, amount_of_create, estimate
+from relayd.dialect.realtime_settings import Settings
 from relayd.dialect.realtime_transcriptions import Transcriptions
 from relayd.dialect.realtime_usage import complete, decode_usage
 from relayd.protocol.outcomes import Notice
 
 ASKED_MAX: Final = 64
-"""Creates without a response that are remembered; an upstream refuses a second active one."""
+"""Creates without a response that there may be; an upstream refuses a second active one."""
 
 TURNS_MAX: Final = 64
 """Responses in progress that are remembered (out-of-band ones run side by side)."""
 
-ENDED_MAX: Final = 64
-"""Ids of responses that are remembered to be over, so that none is counted twice."""
+ENDED_MAX: Final = 4096
+"""Ids of responses that are remembered to be over, so that none is counted twice.
+
+Each has been cut to :data:`~relayd.dialect.realtime_settings.TEXT_MAX_CHARS` characters.
+"""
+
+CREATE_ERRORS: Final = frozenset(
+    {
+        "account_deactivated",
+        "billing_hard_limit_reached",
+        "conversation_already_has_active_response",
+        "credit_balance_exhausted",
+        "inference_rate_limit_exceeded",
+        "insufficient_quota",
+    }
+)
+"""Codes of errors that answer a create even where they name no event.
+
+None of them can be provoked by an event of another kind while creates go through. Others, such
+as ``invalid_value``, can, so that a client could free what is set aside for a create that runs.
+"""
+
+TOO_MANY_ASKED: Final = Refuse(
+    "rate_limit_exceeded",
+    "rate_limit_exceeded",
+    f"{ASKED_MAX} creates of this session have no response yet; wait for one, or open another"
+    " session.",
+)
 
 IDLE: Final = Notice("idle")
 """Handed to the session's task, on request, when the last running response has ended."""
@@ -31,11 +57,12 @@ IDLE: Final = Notice("idle")
 _FAILED: Final = "failed"
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Asked:
     at: float
     event_id: str | None  # the client's own, which an error may name
     ticket: Ticket
+    doubted: bool = False  # an error has arrived that may have been the answer to it
 
 
 @attrs.define
@@ -76,21 +103,21 @@ class Turns:
         self.asked: deque[_Asked] = deque()
         self.running: dict[str | None, _Running] = {}
         self.waits_for_output = 0
-        self._ended: deque[str] = deque(maxlen=ENDED_MAX)
+        self._ended: dict[str, None] = {}  # the oldest first
         self._unclaimed = Amount()  # output while no response was known to run
         self._number = 0  # of the turn that began last
         self._over = False
 
     @property
     def busy(self) -> bool:
-        """Whether a response is asked for or running."""
-        return bool(self.running or self.asked)
+        """Whether a response is asked for or running; a doubted create has most likely failed."""
+        return bool(self.running) or self._expected() is not None
 
     @property
     def busy_since(self) -> float | None:
         """When the oldest response asked for or running was asked for."""
         times = [
-            *(asked.at for asked in self.asked),
+            *(asked.at for asked in self.asked if not asked.doubted),
             *(turn.asked_at for turn in self.running.values()),
         ]
         return min(times, default=None)
@@ -106,30 +133,40 @@ class Turns:
         for turn_id, turn in running.items():
             self._settle(turn_id, turn, reason.value, None, now)
         for create in asked:
+            if create.doubted:
+                create.ticket.void()
+                continue
             turn = self._next(create.at, Amount())
             turn.ticket = create.ticket
             self._settle(None, turn, reason.value, None, now)
 
     # -- what the client does
 
+    def refuses(self) -> Refuse | None:
+        """Why there can be no further create at the moment, if so."""
+        if self.closed_to_turns is not None:
+            return self.closed_to_turns
+        return TOO_MANY_ASKED if len(self.asked) >= ASKED_MAX else None
+
     def ask_of(self, now: float, create: bytes | None = None) -> TurnAsk:
         """What a response would take that is asked for by ``create``, or begun by the upstream."""
         settings = self.settings
-        output: Output = settings.output if create is None else settings.of_create(create)
+        output, came = settings.output, self.heard.due()
+        if create is not None:
+            output, brought = settings.of_create(create), amount_of_create(create)
+            came = Amount(came.audio + brought.audio, came.text + brought.text)
         return TurnAsk(
             now=now,
-            expected=self._estimate(None, self.heard.due(), Amount()),
+            expected=self._estimate(None, came, Amount()),
             output_max_tokens=output.tokens_max,
             audio=output.audio,
         )
 
     def ask(self, now: float, ticket: Ticket, event_id: str | None = None) -> None:
-        """A create is sent on; of too many without a response the oldest is given up."""
-        if self._over:
+        """A create is sent on, which :meth:`refuses` does not refuse; else its ticket is void."""
+        if self._over or len(self.asked) >= ASKED_MAX:
             ticket.void()
             return
-        if len(self.asked) >= ASKED_MAX:
-            self.asked.popleft().ticket.void()
         self.asked.append(_Asked(now, event_id, ticket))
         self.listener.turn_asked(now)
 
@@ -180,18 +217,31 @@ class Turns:
             unannounced.went, self._unclaimed = self._unclaimed, Amount()
         running = self.running.pop(turn_id)
         if turn_id is not None:
-            self._ended.append(turn_id)
+            if len(self._ended) >= ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
+            self._ended[turn_id] = None
         self._count_waiting()
         used = self._used(turn_id, running, status, usage)
         self._settle(turn_id, running, status or "completed", used, now)
 
-    def unasked(self, event_id: str | None) -> None:
-        """An error arrived: the create that it names, else most likely the oldest, has failed."""
-        for asked in self.asked:
-            if event_id is None or asked.event_id == event_id:
-                self.asked.remove(asked)
-                asked.ticket.void()
-                return
+    def unasked(self, event_id: str | None, code: str | None) -> None:
+        """An error arrived: the create that it names has failed.
+
+        One that names no event is the answer to the oldest create if ``code`` is among
+        :data:`CREATE_ERRORS`. Otherwise it may be, or it may answer anything else that the client
+        sent: the ticket is kept, for the response that may come.
+        """
+        if event_id is not None:
+            failed = next((asked for asked in self.asked if asked.event_id == event_id), None)
+        elif code in CREATE_ERRORS:
+            failed = self._next_asked()
+        else:
+            failed = None
+            if (doubtful := self._expected()) is not None:
+                doubtful.doubted = True
+        if failed is not None:
+            self.asked.remove(failed)
+            failed.ticket.void()
 
     # -- what both come to
 
@@ -200,15 +250,24 @@ class Turns:
         return _Running(self._number, asked_at, came)
 
     def _begin(self, turn_id: str | None, now: float) -> _Running:
-        """The oldest create has its response, or the upstream began one that nobody asked for."""
+        """A create has its response, or the upstream began one that nobody asked for."""
         ask = self.ask_of(now)
         running = self.running[turn_id] = self._next(now, self.heard.take())
-        if self.asked:
-            asked = self.asked.popleft()
+        asked = self._next_asked()
+        if asked is not None:
+            self.asked.remove(asked)
             running.asked_at, running.ticket = asked.at, asked.ticket
         else:  # the meter may end the session over it, and has to find it busy
             running.ticket = self.meter.turn_begun(ask)
         return running
+
+    def _expected(self) -> _Asked | None:
+        """The oldest create that is not doubted."""
+        return next((asked for asked in self.asked if not asked.doubted), None)
+
+    def _next_asked(self) -> _Asked | None:
+        """The create that is most likely answered next: a doubted one where there are no others."""
+        return self._expected() or next(iter(self.asked), None)
 
     def _known(self, turn_id: str | None) -> str | None:
         """The response meant by an event that names none: the only one, if it is one."""

@@ -15,7 +15,13 @@ import msgspec
 
 from relayd.core.redact import redact
 from relayd.dialect.meter import UpstreamError
-from relayd.dialect.realtime_estimates import Medium, delta_envelope, delta_size, medium_of
+from relayd.dialect.realtime_estimates import (
+    Medium,
+    delta_envelope,
+    delta_size,
+    medium_of,
+    text_size,
+)
 from relayd.dialect.realtime_events import (
     HEAD,
     ServerEvent,
@@ -23,6 +29,7 @@ from relayd.dialect.realtime_events import (
     WireResponse,
     cut_event_id,
     decode_server_event,
+    word,
 )
 from relayd.dialect.realtime_settings import bounded
 from relayd.dialect.realtime_turns import IDLE, Turns
@@ -30,6 +37,7 @@ from relayd.protocol.directions import PROOF_MAX_BYTES
 from relayd.protocol.outcomes import Counts, Notice
 
 _NO_PROOF: Final = b"\x00"
+_NOTHING: Final = msgspec.Raw(b"null")
 _TRANSCRIBED: Final = "conversation.item.input_audio_transcription.completed"
 _MATTERS: Final = frozenset(
     {
@@ -96,7 +104,7 @@ class RealtimeUpstreamReader:
         except (msgspec.DecodeError, RecursionError):
             return None  # not for relayd to judge; the client gets what its upstream said
         if (medium := medium_of(event.type)) is not None:
-            turn_id = bounded(event.response_id)
+            turn_id = bounded(word(event.response_id))
             self._turns.output(turn_id, now)
             self._turns.passed(turn_id, medium, delta_size(payload))
             return None
@@ -121,8 +129,8 @@ class RealtimeUpstreamReader:
         found = HEAD.match(head)
         if found is None or found[2] != b"response.done" or len(self._turns.running) != 1:
             return None
-        only = next(iter(self._turns.running))
-        return self._read(ServerEvent(type="response.done", response=WireResponse(id=only)), now)
+        self._turns.finished(next(iter(self._turns.running)), None, _NOTHING, now)
+        return self._idle()
 
     # -- what is not read
 
@@ -181,14 +189,14 @@ class RealtimeUpstreamReader:
         turns = self._turns
         match event.type:
             case "response.created":
-                turns.started(bounded(event.response.id) if event.response else None, now)
+                turns.started(bounded(word((event.response or WireResponse()).id)), now)
                 self._forget()  # until its first output has been seen
             case "response.done":
                 return self._done(event, now)
             case "session.created" | "session.updated":
                 turns.told(event.session)
             case "input_audio_buffer.committed":
-                turns.transcriptions.committed(bounded(event.item_id))
+                turns.transcriptions.committed(bounded(word(event.item_id)))
             case "input_audio_buffer.cleared":
                 turns.heard.clear()
             case "rate_limits.updated":
@@ -198,26 +206,34 @@ class RealtimeUpstreamReader:
             case "error":
                 return self._error(event, now)
             case kind if kind == _TRANSCRIBED:
-                item_id, index = bounded(event.item_id), event.content_index or 0
-                turns.transcriptions.completed(item_id, index, event.usage, now)
+                turns.transcriptions.completed(
+                    bounded(word(event.item_id)),
+                    event.content_index or 0,
+                    event.usage,
+                    now,
+                    text_bytes=text_size(event.transcript),
+                )
         return None
 
     def _done(self, event: ServerEvent, now: float) -> Notice | None:
         turns, response = self._turns, event.response or WireResponse()
-        turn_id = bounded(response.id or event.response_id)
-        turns.finished(turn_id, bounded(response.status), response.usage, now)
-        return IDLE if turns.tell_idle and not turns.busy else None
+        turn_id = bounded(word(response.id) or word(event.response_id))
+        turns.finished(turn_id, bounded(word(response.status)), response.usage, now)
+        return self._idle()
 
     def _error(self, event: ServerEvent, now: float) -> Notice | None:
         turns = self._turns
         error = event.error or WireError()
-        turns.unasked(cut_event_id(error.event_id))
+        code = None if error.code is None else bounded(str(error.code))
+        turns.unasked(cut_event_id(error.event_id), code)
         if event.error is not None:
-            kind, code = bounded(error.type), error.code
-            code = None if code is None else bounded(str(code))
+            kind = bounded(error.type)
             message = redact(error.message or "")
             turns.listener.upstream_error(UpstreamError(kind=kind, code=code, message=message), now)
-        return IDLE if turns.tell_idle and not turns.busy else None
+        return self._idle()
+
+    def _idle(self) -> Notice | None:
+        return IDLE if self._turns.tell_idle and not self._turns.busy else None
 
 
 def _turn_id_in(head: bytes | bytearray, found: re.Match[bytes]) -> str | None:

@@ -18,6 +18,7 @@ makes this process the only one to keep a key's counters.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -32,6 +33,18 @@ from relayd.state.store import Counted, Store, StoreError
 
 GRACE_S: Final = 86_400.0
 """How long a counter outlives its period: the longest turn, and a clock that is set back."""
+
+
+class Lack(enum.Enum):
+    """Why a budget does not bear a turn.
+
+    Attributes:
+        SPENT: It would not even if nothing were set aside.
+        RESERVED: It would once enough of what is set aside is free again.
+    """
+
+    SPENT = enum.auto()
+    RESERVED = enum.auto()
 
 
 class Spent(Protocol):
@@ -104,23 +117,25 @@ class Counter:
             if not self.primed:
                 await self._prime()
 
-    async def reserve(self, nano: int, budget_nano: int) -> bool:
+    async def reserve(self, nano: int, budget_nano: int) -> Lack | None:
         """Set ``nano`` aside if the budget bears it and is not spent. Cancelled, it sets none."""
         async with self._lock:
             if not self.primed:
                 await self._prime()
             if self.spent_nano >= budget_nano:
-                return False
+                return Lack.SPENT
             posting = self._unposted
             with self._in_doubt_unless_done():
                 done = await self._store.add(
                     self.name, posting + nano, at_most=budget_nano, ttl_s=self._ttl_s()
                 )
                 self._stored += self._checked(done, posting + nano)
-            if done.applied:
-                self.reserved_nano += nano
-                self._unposted -= posting
-            return done.applied
+            if not done.applied:
+                is_spent = self.spent_nano + nano > budget_nano
+                return Lack.SPENT if is_spent else Lack.RESERVED
+            self.reserved_nano += nano
+            self._unposted -= posting
+            return None
 
     async def post(self) -> None:
         """Bring the store up to date. The counter of a period that is over is not primed again."""
@@ -236,11 +251,12 @@ class Budgets:
     _wall: Callable[[], float]
     _keys: dict[str, _OfKey] = attrs.field(factory=dict, init=False)
 
-    async def reserve(self, key: Key, nano: int) -> Reservation | None:
-        """Set ``nano`` aside; ``None`` where it does not fit. Cancelling this sets none aside."""
+    async def reserve(self, key: Key, nano: int) -> Reservation | Lack:
+        """Set ``nano`` aside, or say why it does not fit. Cancelling this sets none aside."""
         of_key, counter = self._now(key)
-        if not await counter.reserve(nano, key.budget_nano):
-            return None
+        lack = await counter.reserve(nano, key.budget_nano)
+        if lack is not None:
+            return lack
         return Reservation(nano, True, counter, of_key, key.budget_period, self)
 
     def begin(self, key: Key, nano: int) -> Reservation:
@@ -284,11 +300,6 @@ class Budgets:
     def renewed_at(self, key: Key) -> int | None:
         """When the next period begins, in seconds since the epoch; ``None``: never."""
         return period_end(key.budget_period, self._wall())
-
-    def retry_after_s(self, key: Key) -> float | None:
-        """Seconds until then."""
-        at = self.renewed_at(key)
-        return None if at is None else at - self._wall()
 
     async def post(self, key_name: str) -> None:
         """Write what was told since the last time. What fails, or is cancelled, is still to post.

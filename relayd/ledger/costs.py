@@ -2,6 +2,7 @@
 
 A kind of token that was used and has no rate makes the whole cost unknown; a cost is never made
 smaller by what is not known. Cached tokens without a rate of their own cost as much as others.
+Tokens and seconds of one usage are two measures of the same audio, of which one is billed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from relayd.dialect.meter import TurnAsk, Usage
 OUTPUT_RESERVED_MAX: Final = 4096
 """Output tokens that are set aside for a turn at most: few responses are longer."""
 
-COST_MAX_USD: Final = Decimal(10**6)
-"""Of one row. An upstream that reports more is not believed, and sums stay in 64 bits."""
+COST_MAX_USD: Final = Decimal(10**4)
+"""Of one row. Who reports more is not believed."""
 
 _MILLION: Final = Decimal(10**6)
 
@@ -33,12 +34,18 @@ def cost_of(usage: Usage, price: Price, factor: Decimal) -> int | None:
             the tokens of a response are free.
         factor: The key's ``price_factor``.
     """
-    by_tokens = _tokens_cost(usage, price)
-    by_time = _seconds_cost(usage, price)
-    if by_tokens is None or by_time is None:
-        return None
-    total = (by_tokens + by_time + (price.per_request or 0)) * factor
-    return nano_of(total) if total <= COST_MAX_USD else None
+    total, is_whole = _total(usage, price, factor)
+    return nano_of(total) if is_whole and total <= COST_MAX_USD else None
+
+
+def known_cost(usage: Usage, price: Price, factor: Decimal) -> int:
+    """Nano-dollars for the parts of ``usage`` that ``price`` has a rate for.
+
+    What :func:`cost_of` says where that is known; never more than :data:`COST_MAX_USD`. It is for
+    budgets, which had better count too little of an unknown cost than nothing.
+    """
+    total, _ = _total(usage, price, factor)
+    return nano_of(min(total, COST_MAX_USD))
 
 
 def time_cost(
@@ -46,7 +53,8 @@ def time_cost(
 ) -> int | None:
     """Nano-dollars for so much of a session that is billed by time.
 
-    ``None`` where ``price`` has neither a rate per second nor one per request.
+    ``None`` where ``price`` has neither a rate per second nor one per request, and beyond
+    :data:`COST_MAX_USD`.
 
     Args:
         per_request: The session is a request of its own, whose rate is due with this slice.
@@ -56,7 +64,8 @@ def time_cost(
     total = Decimal(str(seconds)) * (price.per_second or 0)
     if per_request:
         total += price.per_request or 0
-    return nano_of(total * factor)
+    total *= factor
+    return nano_of(total) if total <= COST_MAX_USD else None
 
 
 def reserve_for(ask: TurnAsk, price: Price, factor: Decimal) -> int:
@@ -79,7 +88,8 @@ def reserve_for(ask: TurnAsk, price: Price, factor: Decimal) -> int:
     return nano_of((total + (price.per_request or 0)) * factor)
 
 
-def _tokens_cost(usage: Usage, price: Price) -> Decimal | None:
+def _total(usage: Usage, price: Price, factor: Decimal) -> tuple[Decimal, bool]:
+    """Dollars for what has a rate, and whether that is all of ``usage``."""
     kinds = (
         (usage.input_text - usage.cached_text, price.text_in),
         (usage.cached_text, _first(price.text_cached_in, price.text_in)),
@@ -90,23 +100,17 @@ def _tokens_cost(usage: Usage, price: Price) -> Decimal | None:
         (usage.output_text, price.text_out),
         (usage.output_audio, price.audio_out),
     )
-    if usage.source == "response" and all(rate is None for _, rate in kinds):
-        return Decimal(0)
-    total = Decimal(0)
-    for count, rate in kinds:
-        if count > 0:
-            if rate is None:
-                return None
-            total += count * rate
-    return total / _MILLION
-
-
-def _seconds_cost(usage: Usage, price: Price) -> Decimal | None:
-    if usage.seconds is None:
-        return Decimal(0)
-    if price.per_second is None:
-        return None
-    return Decimal(str(usage.seconds)) * price.per_second
+    used = [(count, rate) for count, rate in kinds if count > 0]
+    has_token_rates = any(rate is not None for _, rate in kinds)
+    if usage.seconds is not None and not (used and has_token_rates):
+        known = Decimal(str(usage.seconds)) * (price.per_second or 0)
+        is_whole = price.per_second is not None
+    else:
+        known = sum((count * rate for count, rate in used if rate is not None), Decimal(0))
+        known /= _MILLION
+        is_free = usage.source == "response" and not has_token_rates
+        is_whole = is_free or all(rate is not None for _, rate in used)
+    return (known + (price.per_request or 0)) * factor, is_whole
 
 
 def _first(rate: Decimal | None, otherwise: Decimal | None) -> Decimal | None:

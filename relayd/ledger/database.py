@@ -20,6 +20,7 @@ import attrs
 
 from relayd.ledger import schema
 from relayd.ledger.errors import PASSING, LedgerError, from_os, from_sqlite, result_code
+from relayd.ledger.exact_sums import joined, parts_of
 from relayd.ledger.rows import Row
 from relayd.ledger.schema import RowId, transaction
 
@@ -44,7 +45,9 @@ _MEMORY: Final = ":memory:"
 
 _INSERT_ONE: Final = schema.insert(1)
 _INSERT_GROUP: Final = schema.insert(GROUP_ROWS)
-_SPENT: Final = 'SELECT coalesce(sum(cost_nano), 0) FROM rows WHERE "key" = ? AND ended_at >= ?'
+_SPENT: Final = (
+    f'SELECT {", ".join(parts_of("cost_nano"))} FROM rows WHERE "key" = ? AND ended_at >= ?'
+)
 _SPENT_BY_ONE: Final = f"{_SPENT} AND session_id = ? AND entry = ?"
 
 _UNSTORABLE: Final = (OverflowError, UnicodeEncodeError, sqlite3.DataError, sqlite3.IntegrityError)
@@ -115,7 +118,7 @@ class Database:
             LedgerError: The database cannot be read.
         """
         with self._using() as connection:
-            total: int = connection.execute(_SPENT, (key, since)).fetchone()[0]
+            total = _sum(connection, _SPENT, key, since)
             return total - sum(_spent_by(connection, key, since, row) for row in without)
 
     def close(self) -> None:
@@ -298,11 +301,15 @@ def _stored(connection: sqlite3.Connection, row: Row) -> bool:
 
 def _spent_by(connection: sqlite3.Connection, key: str, since: float, row: RowId) -> int:
     try:
-        return _number(connection, _SPENT_BY_ONE, key, since, *row)
+        return _sum(connection, _SPENT_BY_ONE, key, since, *row)
     except UnicodeEncodeError:
         return 0  # it cannot be stored, so it is not there
 
 
-def _number(connection: sqlite3.Connection, query: str, *values: str | float) -> int:
-    number: int = connection.execute(query, values).fetchone()[0]
+def _sum(connection: sqlite3.Connection, query: str, *values: str | float) -> int:
+    return joined(*connection.execute(query, values).fetchone()) or 0
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    number: int = connection.execute(query).fetchone()[0]
     return number

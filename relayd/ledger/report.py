@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime
 import enum
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import attrs
 
 from relayd.ledger.errors import LedgerError, from_sqlite
+from relayd.ledger.exact_sums import dearest_first, joined, parts_of
 
 LINES_MAX: Final = 50_000
 """Groups that are kept in memory. Clients choose tags and models, so there is no other bound."""
@@ -123,15 +124,14 @@ _SUMS: Final = {
     "turns": "count(*) FILTER (WHERE rows.source = 'response')",
     "transcriptions": "count(*) FILTER (WHERE rows.source = 'transcription')",
     "sessions": "count(DISTINCT rows.session_id)",
-    **{name: f"coalesce(sum(rows.{name}), 0)" for name in _TOKENS},
     "seconds": "total(rows.seconds)",
-    "cost_nano": "sum(rows.cost_nano)",
     "unpriced": "count(*) FILTER (WHERE rows.cost_nano IS NULL)",
     "estimated": "count(*) FILTER (WHERE rows.estimated)",
 }
-"""The fields of :class:`Sums`, as SQL."""
+"""The other fields of :class:`Sums`, as SQL."""
 
-_SELECTED: Final = ", ".join(_SUMS.values())
+_PARTS: Final = [part for name in (*_TOKENS, "cost_nano") for part in parts_of(f"rows.{name}")]
+_SELECTED: Final = ", ".join([*_SUMS.values(), *_PARTS])
 _RANGE: Final = "rows.ended_at >= :since AND rows.ended_at < :until"
 _EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 
@@ -157,7 +157,7 @@ def summarize(
     assert len(set(by)) == len(by)
     columns = [_COLUMNS[each] for each in by]
     first = [_COLUMNS[By.DAY]] if By.DAY in by else []
-    order = ", ".join([*first, f"{_SUMS['cost_nano']} DESC", *columns])
+    order = ", ".join([*first, dearest_first("rows.cost_nano"), *columns])
     query = (
         f"SELECT {', '.join(columns)}, {_SELECTED} FROM rows WHERE {_RANGE}"
         f" GROUP BY {', '.join(columns)} ORDER BY {order}"
@@ -226,8 +226,12 @@ def _reading(connection: sqlite3.Connection) -> Iterator[None]:
         raise from_sqlite(exc, path or "in memory") from exc
 
 
-def _sums(values: Iterable[int]) -> Sums:
-    return Sums(**dict(zip(_SUMS, values, strict=True)))
+def _sums(values: Sequence[int]) -> Sums:
+    parts = iter(values[len(_SUMS) :])
+    *totals, cost_nano = map(joined, parts, parts)
+    # Only a cost may be unknown: of no rows at all, the tokens are 0.
+    tokens = {name: total or 0 for name, total in zip(_TOKENS, totals, strict=True)}
+    return Sums(**dict(zip(_SUMS, values, strict=False)), **tokens, cost_nano=cost_nano)
 
 
 def _day(number: int) -> datetime.date:

@@ -35,14 +35,13 @@ from relayd.service.acceptor import SlowHeads
 from relayd.service.entrance import DRAINING, read_head
 from relayd.service.opening import Workshop
 from relayd.service.public import PublicApi
-from relayd.service.visit import Refused, Visit, cut_off, refuse
+from relayd.service.visit import OnRefused, Refused, Visit, cut_off, nobody, refuse
 from relayd.session.admission import Grant, Quota, admit
+from relayd.session.books import LEDGER_UNAVAILABLE, Books
 from relayd.session.connecting import Connected, Connector
 from relayd.session.dialects import answer_subprotocol, wish_of
-from relayd.session.metering import LEDGER_UNAVAILABLE, Books
 from relayd.session.routes import find_route
 from relayd.session.session import Session
-from relayd.session.terms import KEY_REMOVED, removed
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
 
@@ -60,6 +59,7 @@ class Door:
     Attributes:
         snapshot: The configuration in force; each connection keeps the one it met.
         tls: For clients; ``None`` where they speak plain HTTP.
+        on_refused: Hears of every connection that becomes no session.
         http: What is answered without an upgrade.
         sessions: By id, those whose 101 was written.
         draining: New connections are refused.
@@ -75,6 +75,7 @@ class Door:
     bus: Bus
     hold: HoldBudget
     slow_heads: SlowHeads
+    on_refused: OnRefused = nobody
     http: PublicApi = attrs.field(init=False)
     sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     draining: bool = attrs.field(default=False, init=False)
@@ -95,24 +96,24 @@ class Door:
             session.leave(Reason.DRAIN, at=deadline, refuse=refuse)
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Use a new configuration from now on; sessions whose key is no longer in it end.
+        """Use a new configuration from now on; sessions whose key or account it lacks end.
 
-        A session goes on under the configuration it was admitted by, but not without its key.
+        Others go on under the configuration they were admitted by.
         """
         self.snapshot = snapshot
         for session in tuple(self.sessions.values()):
-            if removed(session.key, snapshot):
-                session.run_out(Reason.KEY_REMOVED, KEY_REMOVED)
+            session.review(snapshot)
 
     async def serve(self, sock: socket.socket, address: str, number: int = 0) -> None:
         """Serve one accepted connection to its end. Owns ``sock``; raises nothing for a peer."""
         session_id = f"sess_{os.urandom(12).hex()}"
-        visit = Visit(sock, address, number, trio.current_time(), session_id)
+        visit = Visit(sock, address, number, trio.current_time(), session_id, self.on_refused)
         try:
             # What led to the session is forgotten when it begins: it may last an hour.
             session = await self._open(visit)
             if session is not None:
                 self.sessions[visit.session_id] = session
+                session.review(self.snapshot)  # it may be another than the one that admitted it
                 await session.run()
         except Refused as refused:
             visit.leave()
@@ -145,11 +146,12 @@ class Door:
         ``None`` where the connection was not for a session, and has been served.
         """
         head = await read_head(visit, self)
+        snapshot = self.snapshot  # from here to the session's end
         if self.http.takes(head):
             visit.settled = True
             await self.http.serve(visit, head)
             return None
-        request, grant = self._admit(visit, head)
+        request, grant = self._admit(visit, head, snapshot)
         lease = await self.quota.take(grant)
         if isinstance(lease, Refusal):
             raise Refused(lease)
@@ -157,12 +159,12 @@ class Door:
         client = Endpoint(visit.sock, Side.CLIENT, self.hold, trio.current_time())
         self.reactor.adopt(client)
         visit.holdings.append(lambda: self._forget(client))
-        connected = await self._connect(visit, client, grant)
+        connected = await self._connect(visit, client, grant, snapshot)
         visit.holdings.append(connected.seat.release)
         visit.holdings.append(lambda: self._forget(connected.endpoint, close=True))
         if self.draining:  # it began while the upstream was dialled
             raise Refused(DRAINING)
-        return self._accept(visit, request, grant, client, connected)
+        return self._accept(visit, request, grant, client, connected, snapshot)
 
     def _forget(self, endpoint: Endpoint, *, close: bool = False) -> None:
         self.reactor.release(endpoint)
@@ -174,7 +176,7 @@ class Door:
 
     # -- admission
 
-    def _admit(self, visit: Visit, head: Head) -> tuple[UpgradeRequest, Grant]:
+    def _admit(self, visit: Visit, head: Head, snapshot: Snapshot) -> tuple[UpgradeRequest, Grant]:
         """Everything that can be decided at once."""
         route = find_route(head.path)
         if isinstance(route, Refusal):
@@ -185,7 +187,7 @@ class Door:
         except HeadError as error:
             raise Refused(error.refusal) from None
         granted = admit(
-            request, visit.client_address, self.snapshot, trio.current_time(), self.books.wall()
+            request, visit.client_address, snapshot, trio.current_time(), self.books.wall()
         )
         if isinstance(granted, Refusal):
             visit.key = granted.key_name
@@ -200,9 +202,11 @@ class Door:
             raise Refused(_LEDGER_UNAVAILABLE)
         return request, granted
 
-    async def _connect(self, visit: Visit, client: Endpoint, grant: Grant) -> Connected:
+    async def _connect(
+        self, visit: Visit, client: Endpoint, grant: Grant, snapshot: Snapshot
+    ) -> Connected:
         """Find an upstream, while the client is watched: it may leave, or not wait."""
-        wish = wish_of(grant, self.connector.roster, self.snapshot.prices)
+        wish = wish_of(grant, self.connector.roster, snapshot.prices)
         if isinstance(wish, Refusal):
             raise Refused(wish)
         events: list[Event] = []
@@ -217,7 +221,7 @@ class Door:
             connected = await self.connector.connect(
                 wish,
                 session_id=visit.session_id,
-                deadline=visit.accepted_at + self.snapshot.settings.limits.admission_s,
+                deadline=visit.accepted_at + snapshot.settings.limits.admission_s,
             )
         # It stays armed: the session sets its flow before any other task runs.
         client.on_event = None
@@ -240,6 +244,7 @@ class Door:
         grant: Grant,
         client: Endpoint,
         connected: Connected,
+        snapshot: Snapshot,
     ) -> Session:
         """Write the 101 and put the session together."""
         now = trio.current_time()
@@ -249,7 +254,7 @@ class Door:
         self.reactor.adopt(connected.endpoint)
         return self._workshop.make(
             grant,
-            self.snapshot,
+            snapshot,
             client,
             connected,
             session_id=visit.session_id,

@@ -9,9 +9,10 @@ from relayd.core.hold import HoldBudget
 from relayd.observe.bus import Bus, SessionFacts
 from relayd.session.accounts import log_changes
 from relayd.session.admission import Grant
+from relayd.session.books import Books
 from relayd.session.connecting import Connected
 from relayd.session.dialects import conversation_of, message_max_bytes, priced_model
-from relayd.session.metering import Books, SessionMeter
+from relayd.session.metering import SessionMeter
 from relayd.session.reporter import Reporter, Timing
 from relayd.session.session import Session
 from relayd.session.terms import Deadlines, term_of
@@ -72,19 +73,21 @@ class Workshop:
             upstream_model=priced_model(grant, account),
             tag=grant.tag,
         )
+        timing = Timing(
+            accepted_at=accepted_at,
+            started_at=now,
+            connect_ms=connected.connect_ms,
+            first_frame_ms=connected.first_frame_ms,
+        )
         reporter = Reporter(
             facts=facts,
             bus=self.bus,
             meter=meter,
-            timing=Timing(
-                accepted_at=accepted_at,
-                started_at=now,
-                connect_ms=connected.connect_ms,
-                first_frame_ms=connected.first_frame_ms,
-            ),
+            timing=timing,
             account_failed=lambda failure, at: log_changes(seat.fail(failure, at)),
         )
         limits = snapshot.settings.limits
+        term = term_of(grant.key, now, limits.session_max_s, self.books.wall())
         session = Session(
             client=client,
             upstream=connected.endpoint,
@@ -92,14 +95,11 @@ class Workshop:
             hold=self.hold,
             conversation=conversation_of(grant, account, meter, reporter, meter.may_use),
             reporter=reporter,
-            deadlines=Deadlines(
-                limits,
-                account.timeouts,
-                term_of(grant.key, now, limits.session_max_s, self.books.wall()),
-            ),
+            deadlines=Deadlines(limits, account.timeouts, term),
             message_max_bytes=message_max_bytes(grant, limits.message_max_bytes),
             key=grant.key,
             client_address=grant.client_address,
         )
         meter.leave = session.run_out
+        meter.charged, meter.refused = reporter.charged, reporter.turn_refused
         return session

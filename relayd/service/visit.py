@@ -32,11 +32,20 @@ class Refused(Exception):
         self.refusal = refusal
 
 
+OnRefused = Callable[[int, str, str | None], None]
+"""Hears of a connection that ended before its 101: status, reason, dialect."""
+
+
+def nobody(status: int, reason: str, dialect: str | None) -> None:
+    """Where nobody counts refusals."""
+
+
 @attrs.define
 class Visit:
     """One connection on its way in, and what is known of it so far.
 
     Attributes:
+        on_refused: Told if it is turned away.
         address: The peer's, by the socket.
         client_address: What the client counts as, once its head is read: a trusted proxy's word.
         leftover: What followed the head.
@@ -48,6 +57,7 @@ class Visit:
     number: int
     accepted_at: float
     session_id: str
+    on_refused: OnRefused = nobody
     dialect: str | None = None
     key: str | None = None
     head_only: bool = False
@@ -93,6 +103,7 @@ def cut_off(visit: Visit, refusal: Refusal) -> None:
 
 def _write_line(visit: Visit, refusal: Refusal, status: int) -> None:
     visit.settled = True
+    visit.on_refused(status, refusal.code.value, visit.dialect)
     log.info(
         LogEvent.CONNECTION_REFUSED,
         status=status,

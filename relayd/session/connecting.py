@@ -123,12 +123,13 @@ class AttemptFailed(Exception):
         return self.code is RefusalCode.OVERLOAD
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Connector:
     """Connects sessions to upstreams.
 
     Attributes:
-        contexts: TLS contexts by the account's ``tls_ca``.
+        contexts: TLS contexts by the account's ``tls_ca``, for all accounts of the roster. They
+            are replaced together.
     """
 
     roster: Roster
@@ -222,12 +223,11 @@ class Connector:
     async def _dial(self, account: Account, deadline: float) -> socket.socket:
         url = account.base_url
         assert url is not None, "an enabled account has an address"
+        context = self.contexts[account.tls_ca] if url.tls else None  # now: it may be replaced
         sock = await connect(url, account, resolver=self.resolver, deadline=deadline)
-        if not url.tls:
+        if context is None:
             return sock
-        return await tls.start_client(
-            sock, self.contexts[account.tls_ca], url.host, deadline=deadline
-        )
+        return await tls.start_client(sock, context, url.host, deadline=deadline)
 
     def _note(self, failed: AttemptFailed, seat: Seat, wish: Wish, session_id: str) -> None:
         dialect, failure = wish.demand.dialect, failed.failure

@@ -92,7 +92,7 @@ def out_of_money(key: Key, renewed_at: int | None, wall: float) -> Denial:
         renewed_at: When the next period begins, in seconds since the epoch; ``None``: never.
         wall: What time it is.
     """
-    budget = f"This key's budget of {usd_of(key.budget_nano).normalize():f} US dollars"
+    budget = f"This key's budget of {_budget_usd(key)} US dollars"
     gone = "is used up, or does not bear another turn"
     remedy = "the operator of this relay can raise it."
     code = RefusalCode.INSUFFICIENT_QUOTA
@@ -103,6 +103,15 @@ def out_of_money(key: Key, renewed_at: int | None, wall: float) -> Denial:
     return Denial(code, message, renewed_at - wall)
 
 
+def money_set_aside(key: Key) -> Denial:
+    """The budget would bear the turn, were it not for those that run."""
+    message = (
+        f"The rest of this key's budget of {_budget_usd(key)} US dollars is set aside for running"
+        " responses. Please try again when one has ended."
+    )
+    return Denial(RefusalCode.RATE_LIMIT_EXCEEDED, message, SESSION_RETRY_S)
+
+
 def too_fast(unit: str, per_minute: int, retry_after_s: float) -> Denial:
     """A rate is used up; the wait is worded as the OpenAI API does, and rounded up."""
     wait_s = math.ceil(retry_after_s * 1000) / 1000
@@ -111,3 +120,7 @@ def too_fast(unit: str, per_minute: int, retry_after_s: float) -> Denial:
         f" {wait_s:.12g}s."
     )
     return Denial(RefusalCode.RATE_LIMIT_EXCEEDED, message, retry_after_s)
+
+
+def _budget_usd(key: Key) -> str:
+    return f"{usd_of(key.budget_nano).normalize():f}"

@@ -17,7 +17,7 @@ import attrs
 from relayd.config.snapshot import Key
 from relayd.core.refusals import Refusal
 from relayd.dialect.meter import Refuse
-from relayd.ledger.budgets import Budgets, Reservation
+from relayd.ledger.budgets import Budgets, Lack, Reservation
 from relayd.ledger.errors import LedgerError
 from relayd.session import denials
 from relayd.session.admission import Grant, Lease
@@ -122,6 +122,9 @@ class Limits:
     ) -> Hold | Refuse:
         """The right to one turn. Budget first, then tokens, then requests.
 
+        Where only what is set aside for turns that run stands against it, it is refused as a rate
+        is: what they do not use is free again when they end.
+
         Cancelling this, or a refusal, gives back what was set aside; only a debit that the store
         was just being asked for may stand, and is made up for within the minute.
 
@@ -186,7 +189,12 @@ class Limits:
         except (StoreError, LedgerError) as error:
             # Known here at least, for when the store is back.
             return self._deny_while_away(error) or self.budgets.begin(key, nano)
-        return self.deny_money(key) if reservation is None else reservation
+        match reservation:
+            case Lack.SPENT:
+                return self.deny_money(key)
+            case Lack.RESERVED:
+                return denials.money_set_aside(key)
+        return reservation
 
     async def _deny_rate(self, key: Key, wall: float, *, turns: int) -> Denial | None:
         """The rate that stands against a turn; ``turns`` is how many are taken if none does."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
@@ -19,75 +19,32 @@ from relayd.config.providers import Dialect
 from relayd.config.snapshot import Key
 from relayd.core.endings import Reason
 from relayd.core.money import usd_of
-from relayd.core.redact import redact
 from relayd.dialect.meter import Charge, Receipt, Refuse, Ticket, Turn, TurnAsk, Usage, Wait
 from relayd.ledger.costs import cost_of, reserve_for, time_cost
-from relayd.ledger.writer import Ledger
+from relayd.ledger.rows import Row
 from relayd.observe.bus import SessionFacts
-from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
+from relayd.session.books import (
+    LEDGER_UNAVAILABLE,
+    NOT_PRICED,
+    Books,
+    Leave,
+    stay,
+    unheard,
+)
 from relayd.session.entries import Entry, row_of
-from relayd.session.limits import INSUFFICIENT_QUOTA, Hold, Limits
+from relayd.session.limits import INSUFFICIENT_QUOTA, Hold
 
 log = get_logger()
 
 SLICE_S: Final = 60.0
 """A session that is billed by time is billed this often: what a crash can lose of it."""
 
-UNPRICED_MAX: Final = 1024
-"""Models without a price that are remembered as told; their names come from peers."""
-
 UNKNOWN: Final = "(unknown)"
 """How a model is called that nobody has named."""
 
 ID_MAX_CHARS: Final = 256
 """How much of an upstream's id is kept."""
-
-LEDGER_UNAVAILABLE: Final = Refuse(
-    "server_error",
-    "ledger_unavailable",
-    "relayd cannot write down what is used just now, so it starts nothing new; try again shortly.",
-)
-NOT_PRICED: Final = Refuse(
-    "invalid_request_error",
-    "model_not_priced",
-    "This key has a budget and the model has no price, so it cannot be used with it. The operator"
-    " can add a price, or use a key without a budget.",
-)
-
-
-class Leave(Protocol):
-    """Ends a session when no response runs any more."""
-
-    def __call__(self, reason: Reason, refuse: Refuse, *, told: bool = False) -> None:
-        """See :meth:`relayd.session.session.Session.run_out`."""
-
-
-def stay(reason: Reason, refuse: Refuse, *, told: bool = False) -> None:
-    """What becomes of it where there is no session yet: nothing."""
-
-
-@attrs.define(eq=False)
-class Books:
-    """What all sessions' meters share.
-
-    Attributes:
-        wall: Seconds since the epoch.
-        unpriced: Models that were reported as having no price.
-    """
-
-    ledger: Ledger
-    limits: Limits
-    wall: Callable[[], float]
-    unpriced: set[str] = attrs.field(factory=set, init=False)
-
-    def tell_unpriced(self, model: str, account: str) -> None:
-        """Say once that ``model`` has no price."""
-        if model in self.unpriced or len(self.unpriced) >= UNPRICED_MAX:
-            return
-        self.unpriced.add(model)
-        message = "its cost is recorded as unknown; add a price to the prices file"
-        log.warning(LogEvent.MODEL_UNPRICED, model=redact(model), account=account, message=message)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -98,6 +55,8 @@ class SessionMeter:
         upstream_model: The account's name for what the client asked for; what is priced.
         tag: The client's word for what it does.
         leave: Ends the session when no response runs any more; set by the session.
+        charged: Hears of each row.
+        refused: Hears of each turn that is not allowed.
         tokens_in: Input tokens so far.
         tokens_out: Output tokens so far.
     """
@@ -109,11 +68,14 @@ class SessionMeter:
     upstream_model: str | None
     tag: str | None = None
     leave: Leave = stay
+    charged: Callable[[Row], None] = unheard
+    refused: Callable[[Refuse], None] = unheard
     tokens_in: int = attrs.field(default=0, init=False)
     tokens_out: int = attrs.field(default=0, init=False)
     _cost_nano: int = attrs.field(default=0, init=False)
     _unpriced: bool = attrs.field(default=False, init=False)
     _price: Price | None = attrs.field(default=None, init=False)
+    _told_model: str | None = attrs.field(default=None, init=False)
     _transcription_model: str | None = attrs.field(default=None, init=False)
     _transcriptions: int = attrs.field(default=0, init=False)
     _slices: int = attrs.field(default=0, init=False)
@@ -131,20 +93,24 @@ class SessionMeter:
     def opened(self, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Meter`."""
         self._billed_to = now
+        if self._price is not None and self._price.per_request and self._is_one_request:
+            self._bill_time(0.0, "running")
 
     def told(self, model: str | None, transcription_model: str | None) -> None:
         """See :class:`~relayd.dialect.meter.Meter`.
 
-        The upstream's own word counts where it has a price, or where nothing else was known: an
-        upstream that calls an alias by a longer name is not unpriced for that.
+        What the operator has priced counts. The upstream's own word does where that has no price,
+        and where the session's model is changed later: a longer name for an alias is no change.
         """
         self._transcription_model = transcription_model
-        if model is not None and (price := self.prices.find(model)) is not None:
-            self.upstream_model, self._price = model, price
-        elif self.upstream_model is None:
-            self.upstream_model = model
-        named = (each for each in (model, transcription_model) if each is not None)
-        if not all(map(self.may_use, named)):
+        changed = self._told_model is not None and model != self._told_model
+        self._told_model = model
+        if model is not None and (self._price is None or changed):
+            price = self.prices.find(model)
+            if changed or price is not None or self.upstream_model is None:
+                self.upstream_model, self._price = model, price
+        unpriced = model is not None and self._price is None and bool(self.key.budget_nano)
+        if unpriced or not (transcription_model is None or self.may_use(transcription_model)):
             self.leave(Reason.POLICY, NOT_PRICED)
 
     def may_use(self, model: str) -> bool:
@@ -155,27 +121,40 @@ class SessionMeter:
 
     def turn_asked(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
         """See :class:`~relayd.dialect.meter.Meter`."""
+        answer = self._answer(ask)
+        if isinstance(answer, Refuse):
+            self.refused(answer)
+        return answer
+
+    def _answer(self, ask: TurnAsk) -> Ticket | Refuse | Wait:
         if not self.books.ledger.accepts_turns:
             return LEDGER_UNAVAILABLE
         if self.key.budget_nano and self._price is None:
             return NOT_PRICED
         if not self.books.limits.needs_asking(self.key):
-            return _Ticket(self, None)
+            return _Ticket(self)
         return Wait(_Asking(self, self._reserve(ask)))
 
     def turn_begun(self, ask: TurnAsk) -> Ticket:
         """See :class:`~relayd.dialect.meter.Meter`. What does not fit ends the session after it."""
         limits = self.books.limits
+        if not self.books.ledger.accepts_turns:
+            self.leave(Reason.OVERLOAD, LEDGER_UNAVAILABLE)
         if not limits.needs_asking(self.key):
-            return _Ticket(self, None)
-        return _Ticket(self, limits.begin_turn(self.key, self._reserve(ask), self.exhausted))
+            return _Ticket(self)
+        reserve_nano = self._reserve(ask)
+        hold = limits.begin_turn(self.key, reserve_nano, self.exhausted)
+        return _Ticket(self, hold, reserve_nano)
 
     def exhausted(self, refuse: Refuse) -> None:
         """The key's budget is used up."""
         self.leave(Reason.BUDGET_EXHAUSTED, refuse)
 
-    def settle(self, turn: Turn, hold: Hold | None) -> Charge:
-        """A turn is over; see :class:`~relayd.dialect.meter.Ticket`."""
+    def settle(self, turn: Turn, hold: Hold | None, reserve_nano: int) -> Charge:
+        """A turn is over; see :class:`~relayd.dialect.meter.Ticket`.
+
+        Where its cost turns out to be unknown, a budget bears what was set aside for it.
+        """
         usage, ended_at = turn.usage, self.books.wall()
         cost_nano = 0 if usage is None else self._cost(usage, self._price, self.upstream_model)
         if turn.turn_id is not None:
@@ -184,7 +163,8 @@ class SessionMeter:
         if hold is not None and usage is None:
             hold.void()
         elif hold is not None:
-            hold.settle(cost_nano or 0, _tokens(usage), ended_at)
+            debit_nano = reserve_nano if cost_nano is None else cost_nano
+            hold.settle(debit_nano, _tokens(usage), ended_at)
         return Charge(usage=usage, cost_usd=self._counted(usage, cost_nano), receipt=receipt)
 
     # -- beside turns
@@ -216,18 +196,25 @@ class SessionMeter:
             self._bill_time(SLICE_S, "running")
         return self._billed_to + SLICE_S
 
-    def ended(self, reason: str, now: float) -> None:
+    def ended(self, reason: str, now: float) -> Receipt | None:
         """See :class:`~relayd.dialect.meter.Meter`.
 
         A passthrough session has no turns, so that it was there is written down in any case.
         """
         by_time = self._price is not None and self._price.per_second
         self.look(now)
-        if by_time or self.facts.dialect == Dialect.PASSTHROUGH:
-            self._bill_time(now - self._billed_to, reason)
-        self.leave = stay  # it refers to the session, and that to this
+        receipt = None
+        if by_time or self._is_one_request:
+            receipt = self._bill_time(now - self._billed_to, reason)
+        self.leave, self.charged, self.refused = stay, unheard, unheard  # those refer to this
+        return receipt
 
-    def _bill_time(self, seconds: float, reason: str) -> None:
+    @property
+    def _is_one_request(self) -> bool:
+        """Whether the session as a whole is what is asked for, since it has no turns."""
+        return self.facts.dialect == Dialect.PASSTHROUGH
+
+    def _bill_time(self, seconds: float, reason: str) -> Receipt:
         self._slices += 1
         self._billed_to += seconds
         seconds, ended_at = round(seconds, 3), self.books.wall()
@@ -240,16 +227,17 @@ class SessionMeter:
             reason=reason,
             seconds=seconds,
         )
-        self._put(entry, None, cost_nano)
+        receipt = self._put(entry, None, cost_nano)
         self._charge(cost_nano, 0, ended_at)
         self._counted(None, cost_nano)
+        return receipt
 
     def _time_cost(self, seconds: float) -> int | None:
         if self._price is None:
-            self.books.tell_unpriced(self.upstream_model or UNKNOWN, self.facts.account)
+            self._unpriced_used(self.upstream_model)
             return None
-        per_request = self.facts.dialect == Dialect.PASSTHROUGH and self._slices == 1
-        return time_cost(seconds, self._price, self.key.price_factor, per_request=per_request)
+        first = self._is_one_request and self._slices == 1
+        return time_cost(seconds, self._price, self.key.price_factor, per_request=first)
 
     # -- what they share
 
@@ -264,8 +252,14 @@ class SessionMeter:
     def _cost(self, usage: Usage, price: Price | None, model: str | None) -> int | None:
         cost = None if price is None else cost_of(usage, price, self.key.price_factor)
         if cost is None:
-            self.books.tell_unpriced(model or UNKNOWN, self.facts.account)
+            self._unpriced_used(model)
         return cost
+
+    def _unpriced_used(self, model: str | None) -> None:
+        """Something cost nobody knows what. A key with a budget does not go on like that."""
+        self.books.tell_unpriced(model or UNKNOWN, self.facts.account)
+        if self.key.budget_nano:
+            self.leave(Reason.POLICY, NOT_PRICED)
 
     def _counted(self, usage: Usage | None, cost_nano: int | None) -> Decimal | None:
         """Add to the session's totals; the cost in dollars."""
@@ -283,7 +277,10 @@ class SessionMeter:
             self.books.limits.charge(self.key, cost_nano or 0, tokens, ended_at, self.exhausted)
 
     def _put(self, entry: Entry, usage: Usage | None, cost_nano: int | None) -> Receipt:
-        return self.books.ledger.put(row_of(self.facts, self.tag, entry, usage, cost_nano))
+        row = row_of(self.facts, self.tag, entry, usage, cost_nano)
+        receipt = self.books.ledger.put(row)
+        self.charged(row)
+        return receipt
 
 
 @attrs.define(eq=False)
@@ -291,11 +288,12 @@ class _Ticket:
     """See :class:`~relayd.dialect.meter.Ticket`."""
 
     meter: SessionMeter
-    hold: Hold | None
+    hold: Hold | None = None
+    reserve_nano: int = 0
 
     def settle(self, turn: Turn) -> Charge:
         """See :class:`~relayd.dialect.meter.Ticket`."""
-        return self.meter.settle(turn, self.hold)
+        return self.meter.settle(turn, self.hold, self.reserve_nano)
 
     def void(self) -> None:
         """See :class:`~relayd.dialect.meter.Ticket`."""
@@ -316,7 +314,8 @@ class _Asking:
         limits, wall = meter.books.limits, meter.books.wall()
         answer = await limits.take_turn(meter.key, self.reserve_nano, wall, meter.exhausted)
         if not isinstance(answer, Refuse):
-            return _Ticket(meter, answer)
+            return _Ticket(meter, answer, self.reserve_nano)
+        meter.refused(answer)
         if answer.code == INSUFFICIENT_QUOTA:
             meter.leave(Reason.BUDGET_EXHAUSTED, answer, told=True)
         return answer

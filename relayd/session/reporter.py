@@ -74,7 +74,7 @@ class Reporter:
         turns: How many have ended.
 
     The line of a turn is written when its row is in the ledger, or is known to be late: who reads
-    the line can rely on the row. :meth:`lines_written` waits for the last ones.
+    the line can rely on the row. the line of the session waits for those of its turns.
     """
 
     facts: SessionFacts
@@ -161,9 +161,7 @@ class Reporter:
             cost_usd=charge.cost_usd,
             reason=turn.reason,
         )
-        self._unwritten -= 1
-        if self._all_written is not None and not self._unwritten:
-            self._all_written.set()
+        self._written()
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
@@ -224,12 +222,24 @@ class Reporter:
             traceback=error,
         )
 
-    async def lines_written(self) -> None:
-        """Wait, but not long, until the line of every turn is written. Cancelling it is fine."""
+    async def settled(self, reason: str) -> None:
+        """Charge what is left, and wait, but not long, until every row is written.
+
+        Cancelling it is fine.
+        """
+        receipt = self.meter.ended(reason, trio.current_time())
+        if receipt is not None:
+            self._unwritten += 1
+            receipt.then(self._written)
         if self._unwritten:
             self._all_written = trio.Event()
             with trio.move_on_after(LAST_LINES_S):
                 await self._all_written.wait()
+
+    def _written(self) -> None:
+        self._unwritten -= 1
+        if self._all_written is not None and not self._unwritten:
+            self._all_written.set()
 
     def ended(self, verdict: Verdict, closed: Closed, up: Flow, down: Flow) -> None:
         """Both connections are closed: write the canonical line."""
@@ -237,7 +247,6 @@ class Reporter:
         facts, timing = self.facts, self.timing
         assert verdict.reason is not None
         reason, fault = verdict.reason.value, verdict.ending.fault.value
-        self.meter.ended(reason, now)
         duration_s = round(now - timing.started_at, 3)
         log.info(
             LogEvent.SESSION_ENDED,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 import trio
 
-from relayd.config.snapshot import Key
+from relayd.config.snapshot import Key, Snapshot
 from relayd.core.endings import Fault, Reason, Side
 from relayd.core.hold import HoldBudget
 from relayd.dialect.base import Conversation
@@ -30,7 +30,13 @@ from relayd.protocol.outcomes import (
 from relayd.session.clock import LAST_RESPONSE_S, Clock
 from relayd.session.closing import CLOSE_TEXTS, close_both
 from relayd.session.reporter import Reporter
-from relayd.session.terms import Deadlines
+from relayd.session.terms import (
+    ACCOUNT_REMOVED,
+    KEY_REMOVED,
+    Deadlines,
+    account_removed,
+    removed,
+)
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -62,8 +68,7 @@ class Session:
     client_address: str = ""
     verdict: Verdict = attrs.field(factory=Verdict, init=False)
     _clock: Clock = attrs.field(init=False)
-    _last_word: Refuse | None = attrs.field(default=None, init=False)
-    _told: bool = attrs.field(default=False, init=False)
+    _last_words_of: dict[Reason, Refuse | None] = attrs.field(factory=dict, init=False)
     _flows: tuple[ClientFlow, UpstreamFlow] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -123,9 +128,16 @@ class Session:
             refuse: What the client is told about it.
             told: Whether it has been told already.
         """
-        self._last_word = None if told else refuse
-        self._told = told
+        self._last_words_of[reason] = None if told else refuse
         self.leave(reason, at=trio.current_time() + LAST_RESPONSE_S, refuse=refuse)
+
+    def review(self, snapshot: Snapshot) -> None:
+        """End, after the running response, if ``snapshot`` lacks the key or the account."""
+        if removed(self.key, snapshot):
+            self.run_out(Reason.KEY_REMOVED, KEY_REMOVED)
+        elif account_removed(self.reporter.facts.account, snapshot):
+            at = trio.current_time() + LAST_RESPONSE_S
+            self.leave(Reason.ACCOUNT_REMOVED, at=at, refuse=ACCOUNT_REMOVED)
 
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """End at once."""
@@ -209,7 +221,7 @@ class Session:
             self.reactor, self.client, self.upstream, self.verdict, last_words=self._last_words()
         )
         with trio.CancelScope(shield=True):  # bounded
-            await self.reporter.lines_written()
+            await self.reporter.settled(self.verdict.reason.value)
         self.reporter.ended(self.verdict, closed, *self._flows)
         self._untie()
 
@@ -223,11 +235,12 @@ class Session:
     def _last_words(self) -> bytes:
         """The error event that goes before the client's Close, where the ending has one."""
         reason, ending = self.verdict.reason, self.verdict.ending
-        if reason is None or self._told:
-            return b""
-        if (word := self._last_word) is not None:
+        if reason in self._last_words_of:
+            word = self._last_words_of[reason]
+            if word is None:  # the client has been told
+                return b""
             return self.conversation.error_event(word.kind, word.code, word.message)
-        if not ending.error_event:
+        if reason is None or not ending.error_event:
             return b""
         kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
         message = self.verdict.message or CLOSE_TEXTS.get(reason, reason.value)

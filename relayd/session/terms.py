@@ -19,6 +19,11 @@ TOO_OLD: Final = Refuse(
 KEY_REMOVED: Final = Refuse(
     "authentication_error", Reason.KEY_REMOVED.value, "This key has been removed or disabled."
 )
+ACCOUNT_REMOVED: Final = Refuse(
+    "server_error",
+    Reason.ACCOUNT_REMOVED.value,
+    "relayd was reconfigured; reconnect to ask for another response.",
+)
 
 
 @attrs.frozen
@@ -76,3 +81,9 @@ def removed(key: Key, snapshot: Snapshot) -> bool:
     """Whether ``key`` opens nothing any more: it is gone, disabled, or has another secret."""
     current = snapshot.keys.get(key.digest)
     return current is None or not current.enabled or current.name != key.name
+
+
+def account_removed(name: str, snapshot: Snapshot) -> bool:
+    """Whether the account ``name`` takes no sessions any more: it is gone or disabled."""
+    current = snapshot.account_named(name)
+    return current is None or not current.enabled

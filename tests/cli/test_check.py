@@ -69,6 +69,18 @@ def test_the_prices_file_is_counted_and_named(
     ]
 
 
+def test_a_budget_that_bears_no_response_is_a_note(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(SOUND.replace("[[accounts]]", 'budget_usd = "0.04"\n[[accounts]]'))
+    price = PRICE.replace('per_second = "0.1"', 'per_million = { text_out = "10" }')
+    config.with_name("prices.toml").write_text(price)
+
+    assert run(["check", "--config", str(config)]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith("note      key dev has a budget")
+
+
 def test_mistakes_of_the_prices_file_are_told_with_those_of_the_configuration(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

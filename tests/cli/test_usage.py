@@ -201,12 +201,43 @@ def test_too_many_groups_are_unavailable_and_say_what_helps(
 def test_a_mistaken_configuration_is_told_on_standard_error(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config.write_text("typo = 1\n")
+    config.write_text("[ledger]\ntypo = 1\n")
 
     assert run(["usage"]) == 78
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{config}: typo: " in err
+    assert f"{config}: ledger.typo: " in err
+
+
+@pytest.mark.usefixtures("ledger")
+def test_the_secrets_of_the_service_are_not_needed(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(config.read_text() + '[[keys]]\nname = "a"\nsecret = "ENV:NOT_SET"\n')
+
+    assert [group["key"] for group in groups(capsys, "--by", "key")] == ["dev", "ops"]
+
+
+def test_a_ledger_is_named_without_any_configuration(
+    config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = ledger.rename(config.with_name("copy.db"))
+    config.unlink()
+
+    found = groups(capsys, "--ledger", str(elsewhere), "--by", "key")
+    assert [group["key"] for group in found] == ["dev", "ops"]
+    assert run(["usage", "--ledger", str(ledger)]) == 69
+    assert f"there is no ledger at {ledger}" in capsys.readouterr().err
+
+
+def test_help_says_that_rows_of_a_later_time_are_shown_too(
+    ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(ledger, row(5, "2026-12-24", key="later"))
+
+    assert [group["key"] for group in groups(capsys, "--by", "key")][-1] == "later"
+    assert run(["usage", "--help"]) == 0
+    assert "Default: all that is there." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ledger")

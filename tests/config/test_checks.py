@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
+
 import pytest
 import trustme
 
-from relayd.config.checks import Clash, clashes
+from relayd.config.checks import Clash, clashes, unpriced_budgets
 from relayd.config.mistakes import Mistake
 from relayd.config.networks import parse_network
+from relayd.config.pricebook import Price, PriceBook
 from relayd.config.proxy import parse_proxy
 from relayd.config.schema import (
     AccountSettings,
@@ -76,6 +80,20 @@ def test_an_admin_listener_on_tcp_is_fine_with_a_token() -> None:
 )
 def test_the_proxy_protocol_is_fine_where_somebody_can_speak_it(server: ServerSettings) -> None:
     assert paths(Settings(server=server)) == []
+
+
+def test_a_budget_needs_prices() -> None:
+    price = Price(models=("a",), date=datetime.date(2026, 11, 1), source="a list")
+    keys = (
+        KeySettings(name="a", budget_usd=Decimal(1)),
+        KeySettings(name="b"),
+        KeySettings(name="c", budget_usd=Decimal(1), enabled=False),
+    )
+
+    (clash,) = unpriced_budgets(Settings(keys=keys))
+    assert clash.mistake.path == "keys[0].budget_usd"
+    assert "ledger.prices" in clash.mistake.message
+    assert list(unpriced_budgets(Settings(keys=keys, prices=PriceBook((price,))))) == []
 
 
 def test_a_third_repetition_is_told_too() -> None:

@@ -111,6 +111,7 @@ def test_everything_that_is_simulated_has_a_price(name: str) -> None:
         ("gpt-realtime-mini-2025-12-15", "0.6 0.06 10 0.3 0.8 None 2.4 20"),
         ("gpt-realtime-2.1-mini", "0.6 0.06 10 0.3 0.8 None 2.4 20"),
         ("gpt-4o-transcribe", "2.5 None 2.5 None None None 10 None"),
+        ("gpt-4o-mini-transcribe-2025-12-15", "1.25 None 1.25 None None None 5 None"),
     ],
 )
 def test_the_prices_of_tokens_are_the_listed_ones(model: str, figures: str) -> None:
@@ -129,6 +130,7 @@ def test_the_prices_of_tokens_are_the_listed_ones(model: str, figures: str) -> N
         ("gpt-live-transcribe", "0.017"),
         ("gpt-live-1", "0.05"),
         ("gpt-realtime-translate", "0.034"),
+        ("gpt-transcribe", "0.0045"),
         ("grok-voice-think", "0.08"),
     ],
 )
@@ -144,7 +146,8 @@ def test_a_model_that_is_not_listed_has_no_price() -> None:
     prices = load(ROOT / "etc/relayd.toml", environ={}).prices
 
     assert prices.find("gpt-realtime-3") is None
-    assert prices.find("gpt-4o-mini-transcribe") is None
+    assert prices.find("gpt-4o-transcribe-diarize") is None
+    assert prices.find("gpt-4o-mini-transcribe-latest") is None
 
 
 def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> None:

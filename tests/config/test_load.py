@@ -16,13 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayd.config.files import Surroundings
-from relayd.config.load import CONFIG_MAX_BYTES, ConfigError, find_config, load, settings_of
-from relayd.config.schema import BudgetPeriod, Settings
+from relayd.config.load import (
+    CONFIG_MAX_BYTES,
+    ConfigError,
+    find_config,
+    load,
+    load_ledger,
+    settings_of,
+)
+from relayd.config.schema import BudgetPeriod, LedgerSettings, Settings
 from relayd.config.secret import KeyDigest
 
 Load = Callable[..., Settings]
 Mistakes = Callable[..., dict[str, str]]
 
+PRICES = """
+[[prices]]
+models = ["a"]
+date = 2026-11-01
+source = "a list"
+per_second = "1"
+"""
 KEY = '[[keys]]\nname = "dev"\nsecret = "correct-horse"\n'
 ACCOUNT = '[[accounts]]\nname = "main"\nprovider = "compatible"\nbase_url = "http://[::1]:9/v1"\n'
 OPENAI = '[[accounts]]\nname = "main"\nprovider = "openai"\n'
@@ -337,7 +351,8 @@ def test_a_file_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
         load(path, environ={})
 
 
-def test_the_limits_of_a_key_arrive_as_they_stand(load_text: Load) -> None:
+def test_the_limits_of_a_key_arrive_as_they_stand(load_text: Load, tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text(PRICES)
     (key,) = load_text(
         KEY
         + "expires = 2028-01-01T01:00:00+01:00\n"
@@ -351,6 +366,63 @@ def test_the_limits_of_a_key_arrive_as_they_stand(load_text: Load) -> None:
     assert (key.sessions_max, key.requests_per_minute, key.tokens_per_minute) == (1, 2, 3)
     assert (key.budget_usd, key.price_factor) == (Decimal("12.5"), Decimal("1.2"))
     assert key.budget_period is BudgetPeriod.DAY
+
+
+BUDGET = KEY + 'budget_usd = "1"\n'
+
+
+def test_a_budget_without_any_price_is_a_mistake(mistakes_in: Mistakes, tmp_path: Path) -> None:
+    assert list(mistakes_in(BUDGET)) == ["keys[0].budget_usd"]
+    (tmp_path / "prices.toml").touch()
+    assert list(mistakes_in(BUDGET)) == ["keys[0].budget_usd"]
+    (tmp_path / "prices.toml").write_text(PRICES)
+    assert mistakes_in(BUDGET) == {}
+
+
+@pytest.mark.parametrize(
+    ("prices", "text", "path"),
+    [
+        ("typo = 1", BUDGET, "typo"),
+        (None, "[ledger]\nprices = 3\n" + BUDGET, "ledger.prices"),
+        (None, BUDGET + "enabled = 3\n", "keys[0].enabled"),
+    ],
+)
+def test_prices_that_are_missing_by_mistake_are_not_missed_by_a_budget(
+    mistakes_in: Mistakes, tmp_path: Path, prices: str | None, text: str, path: str
+) -> None:
+    if prices is not None:
+        (tmp_path / "prices.toml").write_text(prices)
+
+    assert list(mistakes_in(text)) == [path]
+
+
+def test_the_ledger_is_found_without_secrets_and_whatever_else_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "relayd.toml"
+    path.write_text(
+        '[ledger]\nurl = "sqlite:other.db"\nprices = "nowhere.toml"\n'
+        '[[keys]]\nname = "dev"\nsecret = "ENV:NOT_SET"\ntypo = 1\n'
+    )
+
+    assert load_ledger(path, environ={}) == LedgerSettings(url="sqlite:other.db")
+
+
+@pytest.mark.parametrize(
+    ("text", "mistaken"),
+    [
+        ("[ledger]\nulr = 'sqlite:a'", "ledger.ulr"),
+        ("[ledger]\nurl = 3", "ledger.url"),
+        ("ledger = 3", "ledger"),
+        ("ledger", ""),
+    ],
+)
+def test_a_mistake_in_where_the_ledger_is_is_told(tmp_path: Path, text: str, mistaken: str) -> None:
+    path = tmp_path / "relayd.toml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_ledger(path, environ={})
+
+    assert [mistake.path for mistake in caught.value.mistakes] == [mistaken]
 
 
 CANARY = "canary-secret-value"

@@ -40,6 +40,16 @@ BROKEN = [
     (PRICE.replace('["a"]', '"a"'), "prices[0].models", "write it in brackets"),
     (PRICE.replace('["a"]', '["a", ""]'), "prices[0].models[1]", "a model's name"),
     (PRICE.replace('["a"]', '["a", "a"]'), "prices[0].models[1]", "repeats prices[0].models[0]"),
+    (
+        PRICE.replace('"a"', '"*"') + PRICE.replace('"a"', '"b", ""'),
+        "prices[1].models[1]",
+        "a model's name",
+    ),
+    (
+        PRICE.replace('"a"', '"b", ""') + PRICE.replace('"a"', '"*"'),
+        "prices[0].models[1]",
+        "a model's name",
+    ),
     (PRICE + PRICE, "prices[1].models[0]", "repeats prices[0].models[0]"),
     (PRICE.replace('"a"', '"a*"') * 2, "prices[1].models[0]", "repeats prices[0].models[0]"),
     (PRICE.replace("date = 2026-11-01\n", ""), "prices[0].date", "missing; expected a date"),

@@ -128,6 +128,10 @@ class Talk:
         payload = json.dumps({"type": kind, **fields}).encode()
         return self._upstream_reader.message(payload, now)
 
+    def oversize(self, head: bytes, now: float = 1.0) -> Notice | None:
+        """A message begins so that is too long to be read."""
+        return self._upstream_reader.oversize(head, now)
+
     def created(self, turn_id: str | None, now: float = 1.0) -> Notice | None:
         return self.upstream("response.created", now, response={"id": turn_id})
 

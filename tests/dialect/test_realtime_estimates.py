@@ -15,6 +15,7 @@ from relayd.dialect.realtime_estimates import (
     Formats,
     Heard,
     Medium,
+    amount_of_create,
     amount_of_item,
     bytes_per_second,
     delta_envelope,
@@ -221,3 +222,31 @@ def test_an_envelope_is_what_stands_around_the_delta() -> None:
 
     assert delta_envelope(head + b"QUJD" * 99) == len(head) + 2
     assert delta_envelope(b'{"type":"x"') == 0
+
+
+@pytest.mark.parametrize(
+    ("response", "amount"),
+    [
+        (b"null", Amount()),
+        (b'{"instructions":"abc"}', Amount(text=3)),
+        (b'{"input":[{"content":[{"text":"ab"},{"audio":"QUJD"}]},{"output":"c"}]}', Amount(4, 3)),
+        (b'{"input":[{"type":"item_reference","id":"item_1"}]}', Amount()),
+    ],
+)
+def test_a_create_brings_its_input_and_instructions(response: bytes, amount: Amount) -> None:
+    assert amount_of_create(b'{"type":"response.create","response":%s}' % response) == amount
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"5",
+        b'{"input":"abc"}',
+        b'{"input":[%s]}' % b",".join([b'{"output":"a"}'] * (PARTS_MAX + 1)),
+        b'{"input":[{"content":' + b"[" * 100_000,
+    ],
+)
+def test_a_create_that_cannot_be_read_is_all_text(response: bytes) -> None:
+    payload = b'{"type":"response.create","response":%s}' % response
+
+    assert amount_of_create(payload) == Amount(text=len(payload))

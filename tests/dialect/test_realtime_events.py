@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
-from relayd.dialect.realtime_events import EVENT_ID_MAX_CHARS, HEAD, error_event, event_id_of
+from relayd.dialect.realtime_events import (
+    EVENT_ID_MAX_CHARS,
+    HEAD,
+    error_event,
+    event_id_of,
+    word,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,23 @@ def test_a_head_that_does_not_show_its_type_proves_nothing(payload: bytes) -> No
 )
 def test_an_events_id_is_read_where_it_has_one(payload: bytes, event_id: str | None) -> None:
     assert event_id_of(payload) == event_id
+
+
+@pytest.mark.parametrize(
+    ("spelled", "read"),
+    [
+        (b'"a\\u0062"', "ab"),
+        (b'""', ""),
+        (b"12", "12"),
+        (b"-1.50", "-1.50"),
+        (b"null", None),
+        (b"true", None),
+        (b'["a"]', None),
+        (b'{"a":1}', None),
+    ],
+)
+def test_a_word_is_a_string_or_a_number_as_it_is_spelled(spelled: bytes, read: str | None) -> None:
+    assert word(msgspec.Raw(spelled)) == read
 
 
 def test_relayds_own_errors_have_the_shape_of_the_upstreams() -> None:

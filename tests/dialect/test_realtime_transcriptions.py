@@ -45,13 +45,47 @@ def test_without_usage_the_audio_of_its_commit_is_taken(usage: object) -> None:
     assert all(usage.estimated for usage in talk.meter.usages)
 
 
-def test_without_usage_or_known_audio_nothing_is_paid() -> None:
+def test_without_usage_or_known_audio_it_is_still_told_that_it_happened() -> None:
     talk = Talk()
     talk.append(SECOND_BYTES)
     talk.upstream(COMPLETED, item_id="item_1", usage={})
     talk.upstream(COMPLETED, usage=None)
 
-    assert talk.meter.usages == []
+    assert talk.meter.usages == [
+        Usage(source="transcription", upstream_id="item_1:0", seconds=0.0, estimated=True),
+        Usage(source="transcription", seconds=0.0, estimated=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "text"),
+    [
+        (b'"xxxxxxxxxxxxxxxxx"', 5),
+        (b'"\\u00e9\\u00e9"', 1),
+        (b"null", 0),
+        (b"12345", 2),
+    ],
+)
+def test_without_usage_tokens_and_seconds_are_estimated(spelled: bytes, text: int) -> None:
+    talk = Talk()
+    pcmu = {"input": {"format": {"type": "audio/pcmu"}}}
+    talk.upstream("session.updated", session={"audio": pcmu})
+    commit(talk, "item_1", 12_000)
+    completed = b'{"type":"%s","item_id":"item_1","transcript":%s}' % (COMPLETED.encode(), spelled)
+    talk.conversation.upstream_reader.message(completed, 1.0)
+
+    assert talk.meter.usages == [
+        Usage(
+            source="transcription",
+            upstream_id="item_1:0",
+            input_audio=15,
+            output_text=text,
+            input_total=15,
+            output_total=text,
+            seconds=1.5,
+            estimated=True,
+        )
+    ]
 
 
 def test_tokens_of_no_kind_are_audio_where_audio_was_committed() -> None:
@@ -106,7 +140,8 @@ def test_what_is_remembered_is_bounded() -> None:
         commit(talk, f"item_{number}", SECOND_BYTES)
     talk.upstream("input_audio_buffer.committed")
     talk.upstream(COMPLETED, item_id="item_0", usage={})
-    assert talk.meter.usages == []
+    assert [usage.input_audio for usage in talk.meter.usages] == [0]
+    talk.meter.usages.clear()
 
     for number in range(1, DONE_MAX + 2):
         talk.upstream(COMPLETED, item_id=f"item_{number}", usage=TOKENS)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from relayd.core.endings import Reason
 from relayd.dialect.meter import Ticket, TurnAsk, Usage
-from relayd.dialect.realtime_turns import ASKED_MAX, ENDED_MAX, TURNS_MAX
+from relayd.dialect.realtime_turns import (
+    ASKED_MAX,
+    CREATE_ERRORS,
+    ENDED_MAX,
+    TURNS_MAX,
+)
 from relayd.protocol.outcomes import Drop
 from tests.dialect.conversation import Talk, TellingMeter, base64_of
 
@@ -212,6 +219,32 @@ def test_ends_are_remembered_up_to_a_bound() -> None:
     assert len(talk.heard.ended) == ENDED_MAX + 2
 
 
+def test_the_end_of_a_response_counts_once_however_late_it_is_repeated() -> None:
+    talk = Talk()
+    for number in range(1000):
+        talk.done(f"resp_{number}")
+    talk.done("resp_0")
+
+    assert len(talk.heard.ended) == 1000
+
+
+@pytest.mark.parametrize(
+    ("response_id", "turn_id"),
+    [(7, "7"), (1.50, "1.5"), (True, None), ([], None), ({"a": 1}, None), (None, None)],
+)
+def test_an_id_that_is_no_string_hides_no_usage(response_id: object, turn_id: str | None) -> None:
+    talk = Talk()
+    response = {"id": response_id, "usage": {"input_tokens": 3, "output_tokens": 0}}
+    talk.upstream("response.created", response={"id": response_id})
+    talk.upstream("response.output_text.delta", 2.0, response_id=response_id, delta="x")
+    talk.upstream("response.done", response={**response, "status": 5})
+
+    (turn,) = talk.heard.ended
+    assert (turn.turn_id, turn.first_output_at, turn.reason) == (turn_id, 2.0, "5")
+    assert [usage.input_total for usage in talk.meter.usages] == [3]
+    assert not talk.conversation.busy
+
+
 def test_responses_without_ids_all_count() -> None:
     talk = Talk()
     talk.done(None)
@@ -237,10 +270,80 @@ def test_a_create_that_failed_gives_its_ticket_back() -> None:
     talk.upstream("error", error={"event_id": "two"})
     talk.upstream("error", error={"event_id": "unknown"})
     assert [slip.endings for slip in talk.meter.slips] == [[], [None]]
-    talk.upstream("error", error={})
+    talk.upstream("error", error={"code": "conversation_already_has_active_response"})
 
     assert [slip.endings for slip in talk.meter.slips] == [[None], [None]]
     assert talk.heard.ended == []
+
+
+@pytest.mark.parametrize("code", sorted(CREATE_ERRORS))
+def test_an_error_that_only_a_create_can_bring_about_answers_the_oldest(code: str) -> None:
+    talk = Talk()
+    talk.client("response.create", 1.0)
+    talk.client("response.create", 2.0)
+    talk.upstream("error", error={"code": code})
+
+    assert [slip.endings for slip in talk.meter.slips] == [[None], []]
+    assert talk.conversation.busy_since == 2.0
+
+
+@pytest.mark.parametrize("code", [None, "invalid_value", "rate_limit_exceeded", 5])
+def test_an_error_that_any_event_can_bring_about_frees_no_ticket(code: object) -> None:
+    talk = Talk()
+    talk.client("response.create", 1.0, event_id="one")
+    for _ in range(3):
+        talk.upstream("error", error={"code": code})
+    assert [slip.endings for slip in talk.meter.slips] == [[]]
+    assert not talk.conversation.busy
+    talk.created("a", 2.0)
+    talk.done("a", 3.0)
+
+    assert talk.meter.begun == []
+    assert [slip.endings for slip in talk.meter.slips] == [talk.heard.ended]
+    assert [turn.asked_at for turn in talk.heard.ended] == [1.0]
+
+
+def test_a_create_that_is_doubted_comes_after_the_others() -> None:
+    talk = Talk()
+    talk.client("response.create", 1.0)
+    talk.upstream("error", error={})
+    talk.client("response.create", 2.0)
+    assert talk.conversation.busy_since == 2.0
+    talk.created("a", 3.0)
+    talk.created("b", 4.0)
+    talk.done("a", 5.0)
+    talk.done("b", 6.0)
+
+    assert [turn.asked_at for turn in talk.heard.ended] == [2.0, 1.0]
+    assert talk.meter.begun == []
+
+
+def test_a_doubted_create_is_answered_by_an_error_that_only_a_create_can_bring_about() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    talk.upstream("error", error={})
+    talk.upstream("error", error={"code": "conversation_already_has_active_response"})
+
+    assert [slip.endings for slip in talk.meter.slips] == [[None]]
+
+
+def test_a_doubted_create_is_void_when_the_session_ends() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    talk.upstream("error", error={})
+    talk.conversation.cut_short(Reason.CLIENT_GONE, 9.0)
+
+    assert [slip.endings for slip in talk.meter.slips] == [[None]]
+    assert talk.heard.ended == []
+
+
+def test_an_error_that_names_another_event_doubts_no_create() -> None:
+    talk = Talk()
+    talk.client("response.create", 1.0)
+    talk.upstream("error", error={"event_id": "other", "code": "insufficient_quota"})
+
+    assert talk.conversation.busy_since == 1.0
+    assert [slip.endings for slip in talk.meter.slips] == [[]]
 
 
 def test_an_error_that_echoes_a_long_id_is_understood() -> None:
@@ -269,6 +372,23 @@ def test_what_is_due_is_expected_of_a_create() -> None:
             output_max_tokens=50,
             audio=True,
         )
+    ]
+
+
+def test_what_a_create_itself_brings_is_expected_of_it() -> None:
+    talk = Talk()
+    talk.append(SECOND)
+    content = [
+        {"type": "input_text", "text": "x" * 400},
+        {"type": "input_audio", "audio": base64_of(2 * SECOND).decode()},
+    ]
+    response = {"instructions": "y" * 40, "input": [{"content": content}]}
+    talk.client("response.create", response=response)
+    talk.client("response.create")
+
+    assert [(ask.expected.input_text, ask.expected.input_audio) for ask in talk.meter.asks] == [
+        (110, 30),
+        (0, 10),
     ]
 
 
@@ -309,7 +429,10 @@ def spoken(*, seconds: int, text: int) -> Talk:
     return talk
 
 
-@pytest.mark.parametrize("usage", [None, {}, 5, {"input_tokens": "many"}, {"input_tokens": -1}])
+@pytest.mark.parametrize(
+    "usage",
+    [None, {}, 5, {"input_tokens": "many"}, {"input_tokens": -1}],
+)
 @pytest.mark.parametrize("status", ["completed", "cancelled", "failed", "incomplete"])
 def test_a_turn_without_readable_usage_is_estimated(usage: object, status: str) -> None:
     talk = spoken(seconds=3, text=9)
@@ -414,19 +537,30 @@ def test_after_its_end_a_session_has_no_turns() -> None:
     assert not talk.conversation.busy
 
 
+def test_creates_without_a_response_are_refused_beyond_a_bound() -> None:
+    talk = Talk()
+    for _ in range(ASKED_MAX):
+        assert talk.client("response.create") is None
+    refused = talk.client("response.create", event_id="mine")
+
+    assert isinstance(refused, Drop)
+    error = json.loads(refused.reply or b"")["error"]
+    assert (error["code"], error["event_id"]) == ("rate_limit_exceeded", "mine")
+    assert [slip.endings for slip in talk.meter.slips] == [[]] * ASKED_MAX
+    assert len(talk.heard.asked) == ASKED_MAX
+    ticket = talk.meter.slip()
+    talk.conversation.ask(1.0, ticket)
+    assert ticket.endings == [None]
+    talk.created("a")
+    assert talk.client("response.create") is None
+
+
 def test_what_is_remembered_is_bounded_and_what_is_dropped_is_void() -> None:
     talk = Talk()
-    for number in range(3 * TURNS_MAX):
-        talk.client("response.create", float(number))
-    assert len(talk.conversation.asked) == ASKED_MAX
-    assert [slip.endings for slip in talk.meter.slips] == [[None]] * 2 * ASKED_MAX + [
-        []
-    ] * ASKED_MAX
     for number in range(3 * TURNS_MAX):
         talk.created(f"resp_{number}")
 
     assert len(talk.conversation.running) == TURNS_MAX
-    assert len(talk.conversation.asked) == 0
     talk.conversation.cut_short(Reason.CLIENT_GONE, 9.0)
     assert {len(slip.endings) for slip in talk.meter.slips} == {1}
     assert [turn.turn_id for turn in talk.heard.ended] == [

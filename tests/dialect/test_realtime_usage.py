@@ -84,11 +84,15 @@ def test_every_kind_of_token_is_read() -> None:
         {"output_token_details": None},
         {"input_token_details": {}, "output_token_details": {}},
         {"input_token_details": {"cached_tokens": 5}},
-        {"total_tokens": 5},
+        {"total_tokens": -5},
         {"input_tokens": -5},
+        {"input_tokens": 5.5},
+        {"input_tokens": True},
+        {"input_tokens": 10**9 + 1},
+        {"total_tokens": 10**9 + 1},
         {"input_tokens": 1 << 60},
         {"input_tokens": "5"},
-        {"input_tokens": 5, "output_token_details": 5},
+        {"output_token_details": 5},
         {"seconds": -1.0},
         {"seconds": 1e300},
         {"type": "duration"},
@@ -204,6 +208,85 @@ def test_totals_of_nothing_need_no_details() -> None:
     )
 
 
+@pytest.mark.parametrize("spelled", [b"1000", b"1000.0", b"1e3"])
+def test_a_whole_number_counts_however_it_is_spelled(spelled: bytes) -> None:
+    wire = decode_usage(msgspec.Raw(b'{"input_tokens":%s,"output_tokens":0}' % spelled))
+
+    assert wire is not None
+    assert (wire.input_tokens, wire.spoiled) == (1000, False)
+
+
+WHOLE = {
+    "input_tokens": 60,
+    "output_tokens": 30,
+    "total_tokens": 90,
+    "input_token_details": read(20, 40, 0, cached_tokens=4),
+    "output_token_details": read(10, 20),
+}
+
+
+@pytest.mark.parametrize("odd", [-1, 1.5, "many", True, 10**9 + 1, 10**40, [], {"a": [{}]}])
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "total_tokens", "seconds"])
+def test_an_odd_number_hides_no_other(name: str, odd: object) -> None:
+    if name == "seconds" and odd == 1.5:
+        return
+    usage = told({**WHOLE, name: odd}, SEEN)
+
+    assert (usage.input_text, usage.input_audio, usage.cached_text) == (20, 40, 4)
+    assert (usage.output_text, usage.output_audio) == (10, 20)
+    assert usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("details", "kinds", "cached"),
+    [
+        (read(20, 40, cached_tokens=-1), (20, 40), 0),
+        (read(20, 40, cached_tokens=5, cached_tokens_details=7), (20, 40), 5),
+        (read(20, 40, cached_tokens=5, cached_tokens_details=read(-1, 2)), (20, 40), 5),
+        (read(-1, 40), (5, 55), 0),
+        (7, (15, 45), 0),
+    ],
+)
+def test_an_odd_detail_hides_no_other(details: object, kinds: tuple[int, int], cached: int) -> None:
+    usage = told({**WHOLE, "input_token_details": details}, SEEN)
+
+    assert (usage.input_text, usage.input_audio) == kinds
+    assert usage.cached_total == cached
+    assert (usage.output_text, usage.output_audio) == (10, 20)
+    assert usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("wire", "seen", "counts"),
+    [
+        ({}, NOTHING_SEEN, (1500, 0, 0, 0)),
+        (
+            {},
+            attrs.evolve(SEEN, output_text=40, output_total=40, output_audio=0),
+            (188, 562, 750, 0),
+        ),
+        ({"input_tokens": 1000}, SEEN, (250, 750, 125, 375)),
+        ({"input_token_details": read(600, 400)}, SEEN, (600, 400, 125, 375)),
+        ({"output_tokens": 500}, SEEN, (250, 750, 125, 375)),
+        ({"output_tokens": 2000}, SEEN, (0, 0, 500, 1500)),
+        ({"output_token_details": read(100, 400)}, NOTHING_SEEN, (1000, 0, 100, 400)),
+        ({"input_tokens": 5, "output_tokens": 6}, NOTHING_SEEN, (5, 0, 6, 0)),
+    ],
+)
+def test_a_total_of_both_directions_is_the_last_resort(
+    wire: dict[str, object], seen: Usage, counts: tuple[int, int, int, int]
+) -> None:
+    usage = told({**wire, "total_tokens": 1500}, seen)
+
+    assert counts == (
+        usage.input_text,
+        usage.input_audio,
+        usage.output_text,
+        usage.output_audio,
+    )
+    assert usage.estimated
+
+
 TRANSCRIBED = attrs.evolve(
     NOTHING_SEEN, source="transcription", upstream_id="item_1:0", input_audio=20, input_total=20
 )
@@ -243,9 +326,10 @@ def test_a_transcription_takes_tokens_or_time(
     assert (usage.source, usage.upstream_id) == ("transcription", "item_1:0")
 
 
-COUNTS = st.none() | st.integers(0, 50) | st.integers(0, 2**53)
+COUNTS = st.none() | st.integers(0, 50) | st.integers(0, 10**9)
+ODD = st.sampled_from([-1, 0.5, 3.0, "5", [], {}, 10**9 + 1])
 KINDS = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(["text_tokens", "audio_tokens", "image_tokens"], COUNTS)
+    {}, optional=dict.fromkeys(["text_tokens", "audio_tokens", "image_tokens"], COUNTS | ODD)
 )
 INPUTS = st.tuples(KINDS, COUNTS, st.none() | KINDS).map(
     lambda parts: {**parts[0], "cached_tokens": parts[1], "cached_tokens_details": parts[2]}
@@ -256,6 +340,7 @@ WIRES = st.fixed_dictionaries(
         "type": st.sampled_from(["tokens", "duration", None, "other"]),
         "input_tokens": COUNTS,
         "output_tokens": COUNTS,
+        "total_tokens": COUNTS | ODD,
         "seconds": st.none() | st.floats(0, 1e6),
         "input_token_details": st.none() | INPUTS,
         "output_token_details": st.none() | KINDS,

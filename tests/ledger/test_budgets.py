@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from relayd.config.keys import BudgetPeriod
 from relayd.config.snapshot import Key
-from relayd.ledger.budgets import GRACE_S, Budgets, Reservation
+from relayd.ledger.budgets import GRACE_S, Budgets, Lack, Reservation
 from relayd.ledger.errors import LedgerError
 from relayd.state.memory import MemoryStore
 from relayd.state.store import StoreError
@@ -55,7 +55,7 @@ class Bench:
 
     async def reserved(self, nano: int) -> Reservation:
         reservation = await self.budgets.reserve(KEY, nano)
-        assert reservation is not None
+        assert isinstance(reservation, Reservation), reservation
         return reservation
 
     async def post(self) -> None:
@@ -74,17 +74,17 @@ async def test_what_fits_is_set_aside_and_what_does_not_is_not(bench: Bench) -> 
     first = await bench.reserved(600)
 
     assert first.fits
-    assert await bench.budgets.reserve(KEY, 401) is None
+    assert await bench.budgets.reserve(KEY, 401) is Lack.RESERVED
     assert await bench.value() == 600
     await bench.reserved(400)
     assert await bench.value() == 1000
-    assert await bench.budgets.reserve(KEY, 1) is None
+    assert await bench.budgets.reserve(KEY, 1) is Lack.RESERVED
 
 
 async def test_what_is_not_used_is_free_again(bench: Bench) -> None:
     reservation = await bench.reserved(600)
     reservation.settle(100, bench.put(100))
-    assert await bench.budgets.reserve(KEY, 901) is None
+    assert await bench.budgets.reserve(KEY, 901) is Lack.SPENT
     other = await bench.reserved(900)
     other.void()
     await bench.post()
@@ -100,7 +100,7 @@ async def test_a_turn_may_cost_more_than_was_set_aside(bench: Bench) -> None:
 
     assert await bench.value() == 1500
     assert await bench.budgets.exhausted(KEY)
-    assert await bench.budgets.reserve(KEY, 0) is None
+    assert await bench.budgets.reserve(KEY, 0) is Lack.SPENT
 
 
 async def test_a_key_is_out_of_budget_when_it_has_spent_it_not_when_it_has_reserved_it(
@@ -116,10 +116,40 @@ async def test_a_key_is_out_of_budget_when_it_has_spent_it_not_when_it_has_reser
 
 
 async def test_a_turn_for_nothing_needs_a_budget_that_is_not_spent(bench: Bench) -> None:
-    assert await bench.budgets.reserve(KEY, 0) is not None
+    assert isinstance(await bench.budgets.reserve(KEY, 0), Reservation)
     bench.budgets.charge(KEY, 1000, bench.put(1000))
 
-    assert await bench.budgets.reserve(KEY, 0) is None
+    assert await bench.budgets.reserve(KEY, 0) is Lack.SPENT
+
+
+async def test_what_others_have_set_aside_is_not_spent(bench: Bench) -> None:
+    """The bound between the two lies where the turn would fit beside what is spent, to the nano."""
+    bench.put(300)
+    running = await bench.reserved(600)
+
+    assert await bench.budgets.reserve(KEY, 700) is Lack.RESERVED
+    assert await bench.budgets.reserve(KEY, 701) is Lack.SPENT
+    running.settle(301, bench.put(301))
+    assert await bench.budgets.reserve(KEY, 400) is Lack.SPENT
+    assert await bench.value() == 900
+    await bench.reserved(399)
+
+
+async def test_what_is_spent_while_the_store_answers_counts(bench: Bench) -> None:
+    running = await bench.reserved(600)
+    bench.gate.shut = True
+    answers: list[Reservation | Lack] = []
+
+    async def ask() -> None:
+        answers.append(await bench.budgets.reserve(KEY, 500))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        running.settle(600, bench.put(600))
+        bench.gate.open()
+
+    assert answers == [Lack.SPENT]
 
 
 async def test_a_reservation_ends_once(bench: Bench) -> None:
@@ -143,7 +173,7 @@ async def test_a_turn_that_runs_already_is_set_aside_whether_it_fits_or_not(benc
     assert bench.budgets.begin(KEY, 300).fits is True
     assert bench.budgets.begin(KEY, 1).fits is False
     assert bench.budgets.is_overdrawn(KEY)
-    assert await bench.budgets.reserve(KEY, 0) is None
+    assert await bench.budgets.reserve(KEY, 0) is Lack.RESERVED
     early.void()
     assert not bench.budgets.is_overdrawn(KEY)
     await bench.post()
@@ -153,26 +183,28 @@ async def test_a_turn_that_runs_already_is_set_aside_whether_it_fits_or_not(benc
 async def test_a_budget_that_a_reload_has_raised_counts_at_once(bench: Bench) -> None:
     await bench.reserved(1000)
 
-    assert await bench.budgets.reserve(KEY, 1) is None
-    assert await bench.budgets.reserve(attrs.evolve(KEY, budget_nano=1001), 1) is not None
+    assert await bench.budgets.reserve(KEY, 1) is Lack.RESERVED
+    assert isinstance(
+        await bench.budgets.reserve(attrs.evolve(KEY, budget_nano=1001), 1), Reservation
+    )
 
 
 # -- periods
 
 
 @pytest.mark.parametrize(
-    ("period", "retry_after_s"),
+    ("period", "renewed_at"),
     [
-        (BudgetPeriod.DAY, DAY_S / 2),
-        (BudgetPeriod.WEEK, 3.5 * DAY_S),  # noon of a Thursday
-        (BudgetPeriod.MONTH, 30.5 * DAY_S),
+        (BudgetPeriod.DAY, START + DAY_S),
+        (BudgetPeriod.WEEK, START + 4 * DAY_S),  # it is a Thursday
+        (BudgetPeriod.MONTH, START + 31 * DAY_S),
         (BudgetPeriod.TOTAL, None),
     ],
 )
 async def test_it_says_when_the_next_period_begins(
-    bench: Bench, period: BudgetPeriod, retry_after_s: float | None
+    bench: Bench, period: BudgetPeriod, renewed_at: int | None
 ) -> None:
-    assert bench.budgets.retry_after_s(attrs.evolve(KEY, budget_period=period)) == retry_after_s
+    assert bench.budgets.renewed_at(attrs.evolve(KEY, budget_period=period)) == renewed_at
 
 
 async def test_a_new_period_begins_with_nothing_spent(bench: Bench) -> None:
@@ -189,8 +221,8 @@ async def test_a_total_budget_never_begins_anew(bench: Bench) -> None:
     bench.put(999, ended_at=1.0)
     bench.wall.now += 10_000 * DAY_S
 
-    assert await bench.budgets.reserve(key, 2) is None
-    assert await bench.budgets.reserve(key, 1) is not None
+    assert await bench.budgets.reserve(key, 2) is Lack.SPENT
+    assert isinstance(await bench.budgets.reserve(key, 1), Reservation)
     assert await bench.value("budget:dev:total:0") == 1000
 
 
@@ -254,7 +286,7 @@ async def test_a_counter_is_primed_from_the_rows_of_its_period(bench: Bench) -> 
     bench.put(300)
     bench.ledger.put("other", NOON, 1000)
 
-    assert await bench.budgets.reserve(KEY, 501) is None
+    assert await bench.budgets.reserve(KEY, 501) is Lack.SPENT
     await bench.reserved(500)
     assert await bench.value() == 1000
 
@@ -262,7 +294,7 @@ async def test_a_counter_is_primed_from_the_rows_of_its_period(bench: Bench) -> 
 async def test_however_many_ask_at_once_it_is_primed_once(bench: Bench) -> None:
     bench.put(400)
     bench.ledger.gate.shut = True
-    granted: list[Reservation | None] = []
+    granted: list[Reservation | Lack] = []
 
     async def ask() -> None:
         granted.append(await bench.budgets.reserve(KEY, 100))
@@ -274,7 +306,7 @@ async def test_however_many_ask_at_once_it_is_primed_once(bench: Bench) -> None:
         bench.ledger.gate.open()
 
     assert bench.ledger.sums == 1
-    assert sum(1 for each in granted if each) == 6
+    assert sum(1 for each in granted if isinstance(each, Reservation)) == 6
     assert await bench.value() == 1000
 
 
@@ -283,7 +315,7 @@ async def test_a_new_process_takes_no_reservation_of_the_old_one_for_spent(bench
     bench.put(50)
     bench.restart()
 
-    assert await bench.budgets.reserve(KEY, 951) is None
+    assert await bench.budgets.reserve(KEY, 951) is Lack.SPENT
     await bench.reserved(950)
 
 
@@ -441,7 +473,7 @@ async def test_a_reservation_that_was_cut_off_sets_nothing_aside(
 
     await bench.reserved(900)
     assert await bench.value() == 1000
-    assert await bench.budgets.reserve(KEY, 1) is None
+    assert await bench.budgets.reserve(KEY, 1) is Lack.RESERVED
 
 
 @pytest.mark.parametrize("applied", [False, True])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relayd.config.pricebook import Price
 from relayd.dialect.meter import TurnAsk, Usage
-from relayd.ledger.costs import COST_MAX_USD, cost_of, reserve_for, time_cost
+from relayd.ledger.costs import COST_MAX_USD, cost_of, known_cost, reserve_for, time_cost
 
 ONE = Decimal(1)
 
@@ -98,10 +98,52 @@ def test_a_transcription_that_is_told_otherwise_than_it_is_priced_is_unknown(
     assert cost_of(usage, price(**rates), ONE) is None
 
 
+ESTIMATED = Usage(
+    source="transcription", input_audio=40, output_text=10, seconds=4.0, estimated=True
+)
+
+
+@pytest.mark.parametrize(
+    ("rates", "nano"),
+    [
+        ({"per_second": "0.0001"}, 400_000),
+        ({"audio_in": "2.5", "text_out": "10"}, 40 * 2_500 + 10 * 10_000),
+        ({"audio_in": "2.5", "text_out": "10", "per_second": "0.0001"}, 200_000),
+        ({"audio_in": "2.5", "per_second": "0.0001"}, None),
+        ({"per_request": "1"}, None),
+    ],
+    ids=["seconds", "tokens", "tokens before seconds", "not all tokens", "neither"],
+)
+def test_a_usage_in_both_measures_is_billed_by_the_one_that_has_a_price(
+    rates: dict[str, str], nano: int | None
+) -> None:
+    assert cost_of(ESTIMATED, price(**rates), ONE) == nano
+
+
+@pytest.mark.parametrize(
+    ("usage", "rates", "nano"),
+    [
+        (USAGE, {"text_out": "16"}, 30 * 16_000),
+        (USAGE, {"text_out": "16", "per_request": "0.001"}, 30 * 16_000 + 1_000_000),
+        (ESTIMATED, {"audio_in": "2.5"}, 40 * 2_500),
+        (Usage(source="transcription", seconds=2.0), {"audio_in": "2.5"}, 0),
+    ],
+)
+def test_the_known_part_of_an_unknown_cost(usage: Usage, rates: dict[str, str], nano: int) -> None:
+    assert cost_of(usage, price(**rates), ONE) is None
+    assert known_cost(usage, price(**rates), ONE) == nano
+    assert known_cost(usage, price(**rates), Decimal(2)) == 2 * nano
+
+
+def test_the_known_part_of_a_known_cost_is_all_of_it() -> None:
+    assert known_cost(USAGE, GPT_REALTIME, ONE) == cost_of(USAGE, GPT_REALTIME, ONE)
+
+
 def test_nonsense_of_an_upstream_is_not_believed() -> None:
     huge = Usage(source="response", output_audio=2**53, output_total=2**53)
 
     assert cost_of(huge, GPT_REALTIME, ONE) is None
+    assert known_cost(huge, GPT_REALTIME, ONE) == 10_000 * 10**9
     assert cost_of(Usage(source="transcription", seconds=1e300), price(per_second="1"), ONE) is None
 
 
@@ -111,6 +153,14 @@ def test_time_costs_by_the_second_and_the_request_once() -> None:
     assert time_cost(60.0, both, ONE) == 600_000_000
     assert time_cost(60.0, both, Decimal(2), per_request=True) == 3_200_000_000
     assert time_cost(60.0, GPT_REALTIME, ONE) is None
+
+
+def test_a_slice_of_time_costs_no_more_than_any_row() -> None:
+    dear = price(per_second="1")
+
+    assert time_cost(10_000.0, dear, ONE) == 10_000 * 10**9
+    assert time_cost(10_000.0, dear, Decimal("1.0001")) is None
+    assert time_cost(10_000.001, dear, ONE) is None
 
 
 def ask(**more: object) -> TurnAsk:

@@ -224,6 +224,14 @@ def test_what_a_key_spent_since_a_moment(database: Database) -> None:
     assert database.spent("nobody", 0.0) == 0
 
 
+def test_what_was_spent_may_be_more_than_the_database_counts_to(database: Database) -> None:
+    most = 2**63 - 1
+    database.write([row(number, cost_nano=most) for number in range(3)])
+
+    assert database.spent("dev", 0.0) == 3 * most
+    assert database.spent("dev", 0.0, without=[("session-1", "response:1")]) == 2 * most
+
+
 def test_rows_that_do_not_count_are_left_out_where_they_are_in(database: Database) -> None:
     database.write([row(number, cost_nano=10**number) for number in range(4)])
     database.write([row(7, cost_nano=5, key="other"), row(8, "2026-10-01", cost_nano=6)])

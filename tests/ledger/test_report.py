@@ -105,6 +105,20 @@ def test_groups_of_several_columns_are_named_in_the_order_asked_for(tmp_path: Pa
     ]
 
 
+def test_sums_are_exact_beyond_what_the_database_counts_to(tmp_path: Path) -> None:
+    most = 2**63 - 1
+    ledger = fill(
+        tmp_path / "relayd.db",
+        *(row(number, cost_nano=most, tokens_in=most) for number in range(3)),
+        row(4, key="ops", cost_nano=most),
+    )
+
+    assert lines(ledger, By.KEY) == [("dev", 3 * most), ("ops", most)]
+    with closing(open_read_only(ledger)) as connection:
+        everything = total(connection, **EVER)
+    assert (everything.cost_nano, everything.tokens_in) == (4 * most, 3 * most + 10)
+
+
 def test_what_has_no_name_is_a_group_of_its_own(tmp_path: Path) -> None:
     ledger = fill(tmp_path / "relayd.db", row(1), row(2, tag="x", cost_nano=5))
 

@@ -31,6 +31,7 @@ MOVES = st.one_of(
     st.tuples(st.just("held while closing"), EVENT_IDS),
     st.tuples(st.just("held while ending"), EVENT_IDS),
     st.tuples(st.just("error"), EVENT_IDS),
+    st.tuples(st.just("create error"), EVENT_IDS),
     st.tuples(st.just("created"), IDS),
     st.tuples(st.just("delta"), IDS),
     st.tuples(st.just("done"), IDS),
@@ -93,6 +94,9 @@ class Play:
         match what:
             case "error":
                 talk.upstream("error", error={"event_id": name})
+            case "create error":
+                code = "conversation_already_has_active_response"
+                talk.upstream("error", error={"event_id": name, "code": code})
             case "created":
                 talk.created(name)
             case "delta":
@@ -100,7 +104,7 @@ class Play:
             case "done":
                 talk.done(name, usage=USAGE)
             case "oversize done":
-                talk.conversation.upstream_reader.oversize(b'{"type":"response.done"', 1.0)
+                talk.oversize(b'{"type":"response.done"')
             case "many created":
                 for _ in range(TURNS_MAX + 1):
                     self.made += 1
@@ -135,6 +139,7 @@ def test_every_ticket_ends_exactly_once(moves: list[tuple[str, str | None]]) -> 
             open_slips = [slip for slip in talk.meter.slips if not slip.endings]
             held = len(talk.conversation.asked) + len(talk.conversation.running)
             assert len(open_slips) == held
+            assert len(talk.conversation.asked) <= ASKED_MAX
             assert all(len(slip.endings) <= 1 for slip in talk.meter.slips)
 
     trio.run(run)

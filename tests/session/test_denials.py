@@ -57,6 +57,7 @@ def test_before_the_101_it_is_a_refusal(
         (denials.STORE_AWAY, "server_error", "overload"),
         (denials.LEDGER_AWAY, "server_error", "ledger_unavailable"),
         (denials.too_fast("tokens", 9, 2.5), "rate_limit_error", "rate_limit_exceeded"),
+        (denials.money_set_aside(KEY), "rate_limit_error", "rate_limit_exceeded"),
         (SPENT, "insufficient_quota", "insufficient_quota"),
     ],
 )
@@ -84,6 +85,13 @@ def test_whole_dollars_are_told_without_an_exponent() -> None:
     key = Key(name="dev", tenant="t", digest=bytes(32), budget_nano=100 * 10**9)
 
     assert "of 100 US dollars" in denials.out_of_money(key, None, 0.0).message
+
+
+def test_a_budget_that_is_set_aside_says_what_to_wait_for() -> None:
+    assert denials.money_set_aside(KEY).message == (
+        "The rest of this key's budget of 12.5 US dollars is set aside for running responses."
+        " Please try again when one has ended."
+    )
 
 
 @pytest.mark.parametrize(

@@ -279,14 +279,36 @@ async def test_tokens_are_counted_when_a_turn_has_ended_and_refuse_while_overdra
 async def test_a_turn_that_the_budget_does_not_bear_is_refused(bench: Bench) -> None:
     limited = key(budget=1000)
     hold = await bench.hold(limited, 600)
-    refuse = await bench.refuse(limited, 401)
+    hold.settle(100, 0, bench.put(100))
+    refuse = await bench.refuse(limited, 901)
 
     assert (refuse.kind, refuse.code) == (INSUFFICIENT_QUOTA, INSUFFICIENT_QUOTA)
     assert "begins anew at 2026-01-02T00:00:00Z" in refuse.message
-    hold.settle(100, 0, bench.put(100))
     await bench.hold(limited, 900)
     assert await bench.value(BUDGET) == 1000
     assert bench.told == []
+
+
+async def test_a_turn_that_does_not_fit_beside_others_is_refused_for_a_while(bench: Bench) -> None:
+    limited = key(budget=1000)
+    hold = await bench.hold(limited, 600)
+    refuse = await bench.refuse(limited, 401)
+
+    assert (refuse.kind, refuse.code) == ("rate_limit_error", "rate_limit_exceeded")
+    assert "set aside for running responses" in refuse.message
+    assert bench.told == []
+    await bench.lease(limited)
+    hold.void()
+    await bench.hold(limited, 401)
+
+
+async def test_a_session_is_refused_only_when_the_budget_is_spent(bench: Bench) -> None:
+    limited = key(budget=1000)
+    hold = await bench.hold(limited, 1000)
+    (await bench.lease(limited)).release()
+    hold.settle(1000, 0, bench.put(1000))
+
+    assert (await bench.refusal(limited)).code == INSUFFICIENT_QUOTA
 
 
 @pytest.mark.parametrize("limited", [key(budget=1000, tokens=60), key(budget=1000, requests=60)])
@@ -439,7 +461,7 @@ async def test_open_limits_let_everything_through_and_know_it_afterwards(
     leases.pop().release()
     assert await broken.value("sessions:dev") == 2
     assert await broken.value(BUDGET) == 1100
-    assert (await broken.refuse(ALL, 1)).code == INSUFFICIENT_QUOTA
+    assert "set aside" in (await broken.refuse(ALL, 1)).message
     for lease in leases:
         lease.release()
     for hold in holds:

@@ -24,8 +24,9 @@ from relayd.ledger.spill import RowReceipt
 from relayd.ledger.writer import Ledger
 from relayd.observe.bus import SessionFacts
 from relayd.observe.events import LogEvent
+from relayd.session.books import Books
 from relayd.session.limits import Limits
-from relayd.session.metering import ID_MAX_CHARS, SLICE_S, Books, SessionMeter
+from relayd.session.metering import ID_MAX_CHARS, SLICE_S, SessionMeter
 from relayd.state.memory import MemoryStore
 from tests.conftest import LogLines
 
@@ -306,6 +307,37 @@ async def test_a_voided_ticket_leaves_no_row_and_no_reserve(desk: Desk) -> None:
     assert desk.left == []
 
 
+async def test_a_turn_whose_cost_is_unknown_costs_a_budget_what_was_set_aside(desk: Desk) -> None:
+    key = attrs.evolve(WITH_BUDGET, budget_nano=100_000_000)  # one turn fits, two do not
+    meter = desk.meter(key)
+    ticket = await allowed(meter)
+    heard = attrs.evolve(TEXT_USAGE, input_audio=9)  # which has no rate
+
+    charge = ticket.settle(attrs.evolve(TURN, usage=heard))
+    await applied()
+
+    assert charge.cost_usd is None
+    assert desk.row.cost_nano is None
+    assert [(reason, refuse.code) for reason, refuse, _ in desk.left] == [
+        (Reason.POLICY, "model_not_priced")
+    ]
+    answer = desk.meter(key).turn_asked(ASK)
+    assert isinstance(answer, Wait)
+    assert isinstance(await answer.decision.wait(), Refuse)
+
+
+async def test_a_turn_that_the_upstream_begins_while_the_ledger_refuses_is_the_last(
+    desk: Desk,
+) -> None:
+    desk.ledger.refusing = True
+
+    desk.meter().turn_begun(ASK)
+
+    assert [(reason, refuse.code) for reason, refuse, _ in desk.left] == [
+        (Reason.OVERLOAD, "ledger_unavailable")
+    ]
+
+
 async def test_an_unpriced_model_starts_nothing_under_a_budget(desk: Desk) -> None:
     answer = desk.meter(WITH_BUDGET, upstream_model=None).turn_asked(ASK)
 
@@ -325,12 +357,34 @@ async def test_the_upstream_s_own_word_is_priced_where_it_has_a_price(desk: Desk
     assert desk.row.upstream_model == "gpt-realtime-2026-08-28"
 
 
-async def test_a_longer_name_without_a_price_changes_nothing(desk: Desk) -> None:
-    meter = desk.meter()
+@pytest.mark.parametrize("key", [KEY, WITH_BUDGET])
+async def test_a_longer_name_without_a_price_changes_nothing(desk: Desk, key: Key) -> None:
+    meter = desk.meter(key)
 
     meter.told("our-deployment-of-realtime", None)
 
     assert (await allowed(meter)).settle(TURN).cost_usd == Decimal("0.00056")
+    assert desk.left == []
+
+
+async def test_what_the_operator_has_priced_counts_whatever_the_upstream_calls_itself(
+    desk: Desk,
+) -> None:
+    meter = desk.meter(upstream_model="gpt-realtime-mini")
+
+    meter.told("grok-voice", None)
+
+    (await allowed(meter)).settle(TURN)
+    assert desk.row.upstream_model == "gpt-realtime-mini"
+
+
+async def test_a_model_that_is_changed_later_is_the_one_that_is_paid_for(desk: Desk) -> None:
+    meter = desk.meter()
+    meter.told("gpt-realtime", None)
+
+    meter.told("nobody-knows", None)
+
+    assert (await allowed(meter)).settle(TURN).cost_usd is None
 
 
 @pytest.mark.parametrize(
@@ -413,10 +467,15 @@ async def test_a_model_billed_by_tokens_has_no_rows_of_time(desk: Desk) -> None:
 
 async def test_a_passthrough_session_is_a_request_and_its_time(desk: Desk) -> None:
     meter = desk.meter(upstream_model="relay/echo", dialect="passthrough")
+    (first,) = desk.ledger.rows
 
-    meter.ended("client_closed", 10.0)
+    receipt = meter.ended("client_closed", 10.0)
 
-    assert (desk.row.entry, desk.row.seconds, desk.row.cost_nano) == ("time:1", 10.0, 600_000_000)
+    assert (first.entry, first.seconds, first.cost_nano) == ("time:1", 0.0, 500_000_000)
+    last = desk.ledger.rows[-1]
+    assert (last.entry, last.seconds, last.cost_nano) == ("time:2", 10.0, 100_000_000)
+    assert isinstance(receipt, RowReceipt)
+    assert receipt.row is last
 
 
 async def test_a_passthrough_session_without_a_price_is_written_down_all_the_same(

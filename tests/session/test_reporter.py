@@ -10,8 +10,19 @@ from trio.testing import MockClock
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.dialect.meter import Charge, CountingMeter, Turn, UpstreamError, Usage
-from relayd.observe.bus import Bus, BusEvent, SessionEnded, SessionFacts, TurnEnded, TurnStarted
+from relayd.dialect.meter import Charge, CountingMeter, Refuse, Turn, UpstreamError, Usage
+from relayd.ledger.rows import Row
+from relayd.observe.bus import (
+    AccountFailed,
+    Bus,
+    BusEvent,
+    SessionEnded,
+    SessionFacts,
+    TurnEnded,
+    TurnRefused,
+    TurnStarted,
+    UsageCharged,
+)
 from relayd.observe.events import LogEvent
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.routing.classify import Failure, FailureKind
@@ -154,6 +165,10 @@ def test_only_an_error_that_is_about_the_account_is_told_to_it(
     assert [(failure.kind, now) for failure, now in told.failures] == (
         [] if kind is None else [(kind, 7.0)]
     )
+    assert told.events == [
+        AccountFailed(account="main", dialect="realtime", reason=failure.code)
+        for failure, _ in told.failures
+    ]
 
 
 def test_limits_that_leave_nothing_rest_the_account_for_their_time() -> None:
@@ -164,6 +179,72 @@ def test_limits_that_leave_nothing_rest_the_account_for_their_time() -> None:
     ((failure, now),) = told.failures
     assert (failure.kind, failure.retry_after_s) == (FailureKind.RATE_LIMITED, 12.5)
     assert now == 7.0
+
+
+def test_a_turn_that_a_limit_stands_against_is_told_by_its_code() -> None:
+    told = Told()
+
+    told.reporter().turn_refused(Refuse("rate_limit_error", "rate_limit_exceeded", "slower"))
+
+    assert told.events == [TurnRefused(session=FACTS, reason="rate_limit_exceeded")]
+
+
+@pytest.mark.parametrize(
+    ("cost_nano", "cost_usd"), [(42, Decimal("0.000000042")), (0, Decimal(0)), (None, None)]
+)
+def test_what_is_written_down_is_told_with_its_tokens_and_its_cost(
+    cost_nano: int | None, cost_usd: Decimal | None
+) -> None:
+    told = Told()
+
+    told.reporter().charged(
+        Row(
+            session_id="sess_1",
+            entry="transcription:item:0",
+            source="transcription",
+            ended_at=0.0,
+            dialect="realtime",
+            transport="websocket",
+            key="dev",
+            tenant="t",
+            account="main",
+            model="whisper",
+            upstream_model="whisper-1",
+            tag=None,
+            upstream_id="item:0",
+            reason="completed",
+            tokens_in=1,
+            tokens_out=2,
+            tokens_in_text=3,
+            tokens_in_audio=4,
+            tokens_in_image=5,
+            tokens_in_cached_text=6,
+            tokens_in_cached_audio=7,
+            tokens_in_cached_image=8,
+            tokens_out_text=9,
+            tokens_out_audio=10,
+            cost_nano=cost_nano,
+        )
+    )
+
+    assert told.events == [
+        UsageCharged(
+            session=FACTS,
+            source="transcription",
+            upstream_model="whisper-1",
+            tokens_in=1,
+            tokens_out=2,
+            tokens_in_text=3,
+            tokens_in_audio=4,
+            tokens_in_image=5,
+            tokens_in_cached_text=6,
+            tokens_in_cached_audio=7,
+            tokens_in_cached_image=8,
+            tokens_out_text=9,
+            tokens_out_audio=10,
+            cost_usd=cost_usd,
+        )
+    ]
 
 
 async def test_the_canonical_line_holds_everything(
@@ -207,6 +288,8 @@ async def test_the_canonical_line_holds_everything(
     ended = told.events[-1]
     assert isinstance(ended, SessionEnded)
     assert (ended.reason, ended.fault, ended.tokens_out) == ("upstream_silent", "upstream", 9)
+    assert (ended.messages_up, ended.bytes_up) == (1, 2)
+    assert (ended.messages_down, ended.bytes_down) == (3, 4)
 
 
 def test_a_crash_is_told_with_where_it_came_from(log_lines: LogLines) -> None:

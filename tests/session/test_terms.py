@@ -7,11 +7,12 @@ import datetime
 import attrs
 import pytest
 
+from relayd.config.accounts import AccountSettings
 from relayd.config.schema import KeySettings, Settings
 from relayd.config.secret import KeyDigest
 from relayd.config.snapshot import Key, Snapshot
 from relayd.core.endings import Reason
-from relayd.session.terms import removed, term_of
+from relayd.session.terms import account_removed, removed, term_of
 
 NOON = datetime.datetime(2026, 11, 1, 12, tzinfo=datetime.UTC)
 WALL = NOON.timestamp()
@@ -72,3 +73,12 @@ def test_a_key_is_removed_when_it_opens_nothing_as_itself(
     keys: tuple[KeySettings, ...], gone: bool
 ) -> None:
     assert removed(KEY, snapshot(*keys)) is gone
+
+
+def test_an_account_that_is_gone_or_disabled_takes_no_sessions_any_more() -> None:
+    on = AccountSettings(name="on", provider="openai")
+    accounts = (on, attrs.evolve(on, name="off", enabled=False))
+    current = Snapshot.of(Settings(accounts=accounts))
+
+    names = ("on", "off", "gone")
+    assert [account_removed(name, current) for name in names] == [False, True, True]
