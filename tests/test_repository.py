@@ -26,6 +26,7 @@ COVERED_BY = {
     "relayd/service/public.py": "tests/faults/test_public_http.py",
     "relayd/service/parts.py": "tests/service/test_app.py",
     "relayd/service/visit.py": "tests/service/test_door.py",
+    "relayd/session/books.py": "tests/session/test_metering.py",
     "relayd/session/entries.py": "tests/session/test_metering.py",
     "relayd/sim/realtime/delivery.py": "tests/sim/realtime/test_upstream.py",
     "relayd/sim/realtime/responses.py": "tests/sim/realtime/test_upstream.py",

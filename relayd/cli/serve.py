@@ -9,23 +9,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+import attrs
 import click
 import trio
 
-from relayd.cli.simulated import with_simulators
+from relayd.cli.simulated import Simulators
 from relayd.cli.welcome import what_to_try
 from relayd.config.load import find_config, load
-from relayd.config.mistakes import ConfigError, Mistake
+from relayd.config.mistakes import ConfigError
 from relayd.config.snapshot import Snapshot
 from relayd.ledger.errors import LedgerError
 from relayd.observe import logs
-from relayd.observe.events import LogEvent
 from relayd.service import app, process
 from relayd.service.listeners import BindError
+from relayd.service.reload import NotReadyError, log_mistakes
 from relayd.transport.tls import TlsFileError
 
 EX_UNAVAILABLE: Final = 69
 EX_CONFIG: Final = 78
+
+_STANDARD_INPUT: Final = 0
 
 LAST_LINES_S: Final = 1.0
 """How long the reader of standard output may take over the last lines."""
@@ -39,7 +42,10 @@ LAST_LINES_S: Final = 1.0
     help="Say on stderr what to try. Default: on a terminal.",
 )
 def command(config: Path | None, welcome: bool | None) -> None:  # noqa: FBT001 - click's way
-    """Serve until SIGTERM, which drains; a second one ends every session at once."""
+    """Serve until SIGTERM, which drains; a second one ends every session at once.
+
+    SIGHUP reads the configuration again and uses it, unless it has a mistake.
+    """
     shown = sys.stderr.isatty() if welcome is None else welcome
     try:
         status = _serve(config, welcome=shown)
@@ -48,59 +54,84 @@ def command(config: Path | None, welcome: bool | None) -> None:  # noqa: FBT001 
     sys.exit(status)
 
 
+@attrs.frozen
+class _File:
+    """The configuration file. See :class:`relayd.service.reload.Source`."""
+
+    path: Path
+    simulators: Simulators
+
+    def read(self) -> Snapshot:
+        """Read and check it."""
+        return _read(self.path)
+
+    async def ready(self, snapshot: Snapshot) -> Snapshot:
+        """Start its simulated upstreams."""
+        return await self.simulators.ready(snapshot)
+
+    def settle(self, snapshot: Snapshot) -> None:
+        """Stop those that it has no use for."""
+        self.simulators.settle(snapshot)
+
+
+def _read(path: Path) -> Snapshot:
+    return Snapshot.of(load(path, environ=os.environ), directory=path.parent)
+
+
 def _serve(config: Path | None, *, welcome: bool) -> int:
     logs.configure("json", "info", sys.stdout.buffer)
     try:
         path = find_config(config, environ=os.environ)
-        settings = load(path, environ=os.environ)
+        snapshot = _read(path)
     except ConfigError as error:
-        for mistake in error.mistakes:
-            logs.get_logger().error(
-                LogEvent.CONFIG_REFUSED, path=_place(mistake), message=mistake.message
-            )
+        log_mistakes(error.mistakes)
         return EX_CONFIG
+    settings = snapshot.settings
     logs.configure(settings.log.format, settings.log.level, sys.stdout.buffer)
     process.raise_descriptor_limit()
-    snapshot = Snapshot.of(settings, directory=path.parent)
     status = 0
     try:
-        trio.run(_run, snapshot, welcome, strict_exception_groups=True)
-    except* (BindError, LedgerError) as group:
+        trio.run(_run, snapshot, path, welcome, strict_exception_groups=True)
+    except* (BindError, LedgerError, NotReadyError) as group:
         status = _say(group, EX_UNAVAILABLE)
     except* TlsFileError as group:
         status = _say(group, EX_CONFIG)
     return status
 
 
-async def _run(snapshot: Snapshot, welcome: bool) -> None:  # noqa: FBT001 - trio.run passes by position
-    async with trio.open_nursery() as simulators:
-        ready = await with_simulators(snapshot, simulators)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _run(snapshot: Snapshot, path: Path, welcome: bool) -> None:  # noqa: FBT001 - trio.run passes by position
+    on_terminal = _on_terminal()
+    async with trio.open_nursery() as upstreams:
+        source = _File(path, Simulators(upstreams))
+        ready = await source.ready(snapshot)
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as stops,
+            trio.open_signal_receiver(signal.SIGHUP) as reloads,
+        ):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_serve_to_the_end, ready, signals, nursery, welcome)
-        simulators.cancel_scope.cancel(reason="stopped")
+                running: app.Running = await nursery.start(
+                    _serve_to_the_end, ready, source, nursery
+                )
+                process.settle_garbage_collector()
+                if welcome:
+                    click.echo(what_to_try(ready, running), err=True)
+                nursery.start_soon(_stop_when_told, stops, running)
+                nursery.start_soon(_reload_when_told, reloads, running, on_terminal)
+        upstreams.cancel_scope.cancel(reason="stopped")
 
 
 async def _serve_to_the_end(
     snapshot: Snapshot,
-    signals: AsyncIterator[int],
+    source: _File,
     nursery: trio.Nursery,
-    welcome: bool,  # noqa: FBT001 - start_soon passes by position
+    *,
+    task_status: trio.TaskStatus[app.Running],
 ) -> None:
-    async with trio.open_nursery() as serving:
-        running: app.Running = await serving.start(_serve_app, snapshot)
-        process.settle_garbage_collector()
-        if welcome:
-            click.echo(what_to_try(snapshot, running), err=True)
-        nursery.start_soon(_obey, signals, running)
+    await app.serve(snapshot, environ=os.environ, source=source, task_status=task_status)
     nursery.cancel_scope.cancel(reason="stopped")
 
 
-async def _serve_app(snapshot: Snapshot, *, task_status: trio.TaskStatus[app.Running]) -> None:
-    await app.serve(snapshot, environ=os.environ, task_status=task_status)
-
-
-async def _obey(signals: AsyncIterator[int], running: app.Running) -> None:
+async def _stop_when_told(signals: AsyncIterator[int], running: app.Running) -> None:
     """The first signal drains, the second stops; further ones change nothing."""
     drained = False
     async for _ in signals:
@@ -110,8 +141,25 @@ async def _obey(signals: AsyncIterator[int], running: app.Running) -> None:
         drained = True
 
 
-def _place(mistake: Mistake) -> str:
-    return mistake.path if mistake.file is None else f"{mistake.file}: {mistake.path}"
+async def _reload_when_told(
+    signals: AsyncIterator[int],
+    running: app.Running,
+    on_terminal: bool,  # noqa: FBT001 - start_soon passes by position
+) -> None:
+    """Reload at each signal; signals that come during a reload are one more together.
+
+    The kernel sends the same signal when the terminal that relayd was started on is closed. Who
+    closed it wants it to end.
+    """
+    async for _ in signals:
+        if on_terminal and not _on_terminal():
+            running.drain()
+        else:
+            await running.reload()
+
+
+def _on_terminal() -> bool:
+    return os.isatty(_STANDARD_INPUT)
 
 
 def _say(group: BaseExceptionGroup[BaseException], status: int) -> int:

@@ -10,32 +10,98 @@ import trio
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account, Snapshot
 from relayd.config.url import parse_base_url
+from relayd.service.reload import NotReadyError
 from relayd.sim.registry import serve_simulator
+from relayd.sim.server import SimServer, Upstream
 
 SIMULATED_KEY: Final = Secret("simulated")
 """A simulated upstream wants a key, as the real one does, and takes any."""
 
+LOOK_EVERY_S: Final = 5.0
+"""How often it is looked at whether an upstream that is not needed is still used."""
+
+
+@attrs.frozen
+class _Simulated:
+    """A running upstream."""
+
+    server: SimServer[Upstream]
+    scope: trio.CancelScope
+
+
+@attrs.define(eq=False)
+class Simulators:
+    """The upstreams of simulated accounts, as many as configurations want.
+
+    Attributes:
+        nursery: Where they run; cancelling it ends them.
+    """
+
+    nursery: trio.Nursery
+    _running: dict[tuple[str, str], _Simulated] = attrs.field(factory=dict, init=False)
+    """By the account's name and dialect."""
+
+    async def ready(self, snapshot: Snapshot) -> Snapshot:
+        """Start an upstream for each enabled simulated account that has none yet.
+
+        Returns:
+            The configuration with their addresses in it.
+
+        Raises:
+            NotReadyError: One could not be started; :meth:`settle` stops the others.
+        """
+        accounts = [await self._with_address(account) for account in snapshot.accounts]
+        return attrs.evolve(snapshot, accounts=tuple(accounts))
+
+    def settle(self, snapshot: Snapshot) -> None:
+        """Stop the upstreams that ``snapshot`` has no use for, once their sessions have ended."""
+        needed = {_name(account) for account in snapshot.accounts if _is_simulated(account)}
+        for name in self._running.keys() - needed:
+            self.nursery.start_soon(_stop_when_unused, self._running.pop(name))
+
+    async def _with_address(self, account: Account) -> Account:
+        if not _is_simulated(account):
+            return account
+        running = self._running.get(_name(account))
+        if running is None:
+            scope = trio.CancelScope()
+            try:
+                server = await self.nursery.start(_serve, account.provider.dialect.value, scope)
+            except OSError as error:
+                message = f"the upstream of {account.name} cannot be started: {error.strerror}"
+                raise NotReadyError(message) from None
+            running = self._running[_name(account)] = _Simulated(server, scope)
+        return attrs.evolve(
+            account,
+            base_url=parse_base_url(running.server.base_url),
+            api_key=account.api_key or SIMULATED_KEY,
+        )
+
 
 async def with_simulators(snapshot: Snapshot, nursery: trio.Nursery) -> Snapshot:
-    """Start an upstream for each enabled simulated account.
-
-    Args:
-        snapshot: The configuration as it was read.
-        nursery: Where the upstreams run; cancelling it ends them.
-
-    Returns:
-        The configuration with their addresses in it.
-    """
-    accounts = [await _with_address(account, nursery) for account in snapshot.accounts]
-    return attrs.evolve(snapshot, accounts=tuple(accounts))
+    """As :meth:`Simulators.ready`, for a configuration that stays."""
+    return await Simulators(nursery).ready(snapshot)
 
 
-async def _with_address(account: Account, nursery: trio.Nursery) -> Account:
-    if not (account.provider.is_simulated and account.enabled):
-        return account
-    server = await nursery.start(serve_simulator, account.provider.dialect.value)
-    return attrs.evolve(
-        account,
-        base_url=parse_base_url(server.base_url),
-        api_key=account.api_key or SIMULATED_KEY,
-    )
+async def _serve(
+    dialect: str, scope: trio.CancelScope, *, task_status: trio.TaskStatus[SimServer[Upstream]]
+) -> None:
+    with scope:
+        await serve_simulator(dialect, task_status=task_status)
+
+
+async def _stop_when_unused(simulated: _Simulated) -> None:
+    # Not at once: a session may be on its way to it.
+    while True:
+        await trio.sleep(LOOK_EVERY_S)
+        if simulated.server.connections == 0:
+            break
+    simulated.scope.cancel(reason="the account is gone")
+
+
+def _is_simulated(account: Account) -> bool:
+    return account.provider.is_simulated and account.enabled
+
+
+def _name(account: Account) -> tuple[str, str]:
+    return account.name, account.provider.dialect.value

@@ -66,8 +66,13 @@ def configure(settings_format: Literal["json", "console"], level: str, stream: B
             a time, and is never waited for.
     """
     _output.writer = LineWriter(stream)
-    _output.for_people = settings_format == "console"
+    set_format(settings_format)
     set_level(level)
+
+
+def set_format(settings_format: Literal["json", "console"]) -> None:
+    """Change the form alone; the lines that wait to be written keep theirs."""
+    _output.for_people = settings_format == "console"
 
 
 def set_level(level: str) -> None:

@@ -133,12 +133,12 @@ class SlowHeads:
     Most are complete at once and only pass through. Where an address has too many that are
     slow, :meth:`watch` ends the oldest.
 
-    Args:
+    Attributes:
         per_address_max: How many slow ones an address may have.
     """
 
     def __init__(self, per_address_max: int) -> None:
-        self._max = per_address_max
+        self.per_address_max = per_address_max
         self._heads: dict[str, dict[int, _Head]] = {}
         self._crowded: set[str] = set()
         self._crowd = trio.Event()
@@ -166,7 +166,7 @@ class SlowHeads:
         """
         heads = self._heads.setdefault(address, {})
         heads[token] = _Head(number, scope, slow_at)
-        if len(heads) > self._max:
+        if len(heads) > self.per_address_max:
             self._crowded.add(address)
             self._crowd.set()
 
@@ -201,11 +201,11 @@ class SlowHeads:
         heads = self._heads.get(address, {})
         oldest_first = sorted(heads, key=lambda token: heads[token].number)
         slow = [token for token in oldest_first if heads[token].slow_at <= now]
-        for token in slow[: max(0, len(slow) - self._max)]:
+        for token in slow[: max(0, len(slow) - self.per_address_max)]:
             heads.pop(token).scope.cancel(reason=RefusalCode.HEAD_TIMEOUT.value)
         left = [token for token in oldest_first if token in heads]
-        if len(left) > self._max:
-            return heads[left[self._max]].slow_at
+        if len(left) > self.per_address_max:
+            return heads[left[self.per_address_max]].slow_at
         self._crowded.discard(address)
         return math.inf
 

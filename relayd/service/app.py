@@ -7,7 +7,6 @@ goodbye, the reactor and the rest that they stand on ends last.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -22,11 +21,21 @@ from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger, lines_lost
 from relayd.protocol.frames import MASK_COMPILED
-from relayd.service import listeners, process
+from relayd.service import watchdog
 from relayd.service.acceptor import Acceptor
 from relayd.service.admin import Admin, Readiness
-from relayd.service.parts import Ground, Parts, Trust, build, open_books, open_database
-from relayd.session.metering import Books
+from relayd.service.listeners import Listener, Listeners
+from relayd.service.parts import (
+    Ground,
+    Parts,
+    Trust,
+    build,
+    open_books,
+    open_database,
+    sessions_max,
+)
+from relayd.service.reload import Reloader, ReloadOutcome, Source
+from relayd.session.books import Books
 from relayd.session.probing import probe_disabled
 from relayd.transport.reactor import Reactor
 
@@ -48,10 +57,12 @@ class Running:
     """A relayd that accepts connections.
 
     Attributes:
-        addresses: The bound public addresses.
+        addresses: The bound public addresses; a reload's outcome says how they changed.
         admin: The bound admin address.
         drain: Stop accepting, and end when the sessions have: the first SIGTERM.
         stop: End every session now: the second SIGTERM.
+        reload: Read the configuration again and put it in force by difference. Raises nothing;
+            its result says what was changed, or why nothing was.
         apply: Use another configuration for new sessions; sessions of removed keys end.
         bus: What happens, for those who subscribe.
     """
@@ -60,6 +71,7 @@ class Running:
     admin: str
     drain: Callable[[], None]
     stop: Callable[[], None]
+    reload: Callable[[], Awaitable[ReloadOutcome]]
     apply: Callable[[Snapshot], None]
     bus: Bus
 
@@ -68,6 +80,7 @@ async def serve(
     snapshot: Snapshot,
     *,
     environ: Mapping[str, str] = os.environ,
+    source: Source | None = None,
     bus: Bus | None = None,
     wall: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
@@ -77,6 +90,7 @@ async def serve(
     Args:
         snapshot: The configuration to start with.
         environ: Where descriptors, directories and the service manager's socket are found.
+        source: Where a reload gets the next one from; without it there is none.
         bus: Where sessions and turns are told.
         wall: Seconds since the epoch: budgets and expiries go by the calendar.
         task_status: Gets a :class:`Running`.
@@ -89,35 +103,37 @@ async def serve(
     Cancelling it ends every session as ``drain``, within a second or two.
     """
     trust = Trust.of(snapshot)
-    bound: list[socket.socket] = []
     database = await open_database(snapshot, environ)
     reactor = Reactor()
+    listeners: Listeners | None = None
     try:
-        wanted = (*snapshot.settings.server.listen, snapshot.settings.server.admin)
-        bound.extend(listeners.bind(where, environ) for where in wanted)
+        listeners = Listeners.open(snapshot.settings.server, environ)
         async with trio.open_nursery() as core:
             ground = Ground(
                 core=core,
                 reactor=reactor,
-                trust=trust,
                 books=open_books(snapshot, database, wall),
                 bus=bus or Bus(),
             )
-            parts = build(snapshot, ground, bound, environ)
+            parts = build(snapshot, ground, trust, listeners, environ)
             try:
-                await _run(parts, core, task_status)
+                await _run(parts, source, core, task_status)
             finally:
                 parts.reserve.close()
                 core.cancel_scope.cancel(reason="stopped")
     finally:
         reactor.close()
         database.close()
-        for sock in bound:
-            if sock.fileno() >= 0:
-                listeners.close(sock)
+        if listeners is not None:
+            listeners.close()
 
 
-async def _run(parts: Parts, core: trio.Nursery, task_status: trio.TaskStatus[Running]) -> None:
+async def _run(
+    parts: Parts,
+    source: Source | None,
+    core: trio.Nursery,
+    task_status: trio.TaskStatus[Running],
+) -> None:
     started_at = trio.current_time()
     # Sessions that are cancelled still say goodbye, for which the reactor has to turn.
     beneath = trio.CancelScope(shield=True)
@@ -128,17 +144,22 @@ async def _run(parts: Parts, core: trio.Nursery, task_status: trio.TaskStatus[Ru
         _start_admin(parts, core)
         core.start_soon(probe_disabled, parts.connector)
         core.start_soon(parts.door.slow_heads.watch)
+        core.start_soon(parts.measuring.run)
         async with trio.open_nursery() as connections:
             core.start_soon(_stop_when_told, parts.stopping, connections.cancel_scope)
             async with trio.open_nursery() as accepting:
-                for sock in parts.public:
-                    where = listeners.address_of(sock)
-                    acceptor = Acceptor(sock, where, parts.door.serve, connections, parts.reserve)
-                    accepting.start_soon(acceptor.run)
-                _announce(parts, task_status)
+
+                def accept(listener: Listener) -> None:
+                    accepting.start_soon(_accept, parts, listener, connections)
+
+                for listener in parts.listeners.public:
+                    accept(listener)
+                reloader = Reloader(parts=parts, source=source, accept=accept)
+                _announce(parts, reloader, task_status)
+                _report(parts, core)
                 await parts.draining.wait()
                 accepting.cancel_scope.cancel(reason="draining")
-            await _drain(parts, connections)
+            await _drain(parts, core, connections)
     finally:
         beneath.cancel(reason="stopped")
         writing.cancel(reason="stopped")
@@ -148,6 +169,15 @@ async def _run(parts: Parts, core: trio.Nursery, task_status: trio.TaskStatus[Ru
         duration_s=round(trio.current_time() - started_at, 3),
         log_lines_lost=lines_lost(),
     )
+
+
+async def _accept(parts: Parts, listener: Listener, connections: trio.Nursery) -> None:
+    """Accept from ``listener`` until it is closed."""
+    acceptor = Acceptor(
+        listener.sock, listener.address, parts.door.serve, connections, parts.reserve
+    )
+    with listener.scope:
+        await acceptor.run()
 
 
 def _start_admin(parts: Parts, core: trio.Nursery) -> None:
@@ -160,15 +190,15 @@ def _start_admin(parts: Parts, core: trio.Nursery) -> None:
             ledger_failing=parts.door.books.ledger.failing,
         ),
     )
-    where = listeners.address_of(parts.admin)
-    acceptor = Acceptor(parts.admin, where, admin.serve, core, parts.reserve)
+    listener = parts.listeners.admin
+    acceptor = Acceptor(listener.sock, listener.address, admin.serve, core, parts.reserve)
     core.start_soon(acceptor.run)
 
 
-def _announce(parts: Parts, task_status: trio.TaskStatus[Running]) -> None:
+def _announce(parts: Parts, reloader: Reloader, task_status: trio.TaskStatus[Running]) -> None:
     """Say that connections are accepted: to the log, the service manager and the caller."""
-    addresses = tuple(map(listeners.address_of, parts.public))
-    admin = listeners.address_of(parts.admin)
+    addresses = parts.listeners.addresses
+    admin = parts.listeners.admin.address
     log.info(
         LogEvent.SERVER_STARTED,
         listen=list(addresses),
@@ -176,37 +206,50 @@ def _announce(parts: Parts, task_status: trio.TaskStatus[Running]) -> None:
         version=relayd.__version__,
         accounts=sum(account.enabled for account in parts.snapshot.accounts),
         keys=sum(key.enabled for key in parts.snapshot.keys.values()),
-        sessions_max=parts.snapshot.settings.limits.sessions_max or process.sessions_max(),
+        sessions_max=sessions_max(parts.snapshot.settings.limits),
     )
     if not MASK_COMPILED:
         log.warning(
             LogEvent.MASK_DEGRADED, message="install websockets with its compiled extension"
         )
-    parts.notifier.ready(f"listening on {', '.join(addresses)}")
+    parts.notifier.ready(parts.status)
     task_status.started(
         Running(
             addresses=addresses,
             admin=admin,
             drain=parts.draining.set,
             stop=parts.stop,
+            reload=reloader.reload,
             apply=parts.door.apply,
             bus=parts.ground.bus,
         )
     )
 
 
-async def _drain(parts: Parts, connections: trio.Nursery) -> None:
+def _report(parts: Parts, core: trio.Nursery) -> None:
+    """Keep the service manager informed, if there is one."""
+    notifier = parts.notifier
+    if notifier.address is not None:
+        core.start_soon(watchdog.tell_status, notifier, lambda: parts.status, parts.status)
+        every_s = watchdog.watchdog_interval_s(parts.environ)
+        if every_s is not None:
+            core.start_soon(watchdog.feed, notifier, every_s)
+
+
+async def _drain(parts: Parts, core: trio.Nursery, connections: trio.Nursery) -> None:
     """Stop accepting; let running responses end; cut what is left at the deadline."""
     drain_s = parts.snapshot.settings.server.drain_s
     door = parts.door
-    for sock in parts.public:
-        listeners.close(sock)
+    for listener in parts.listeners.public:
+        listener.close()
     log.info(LogEvent.DRAIN_STARTED, sessions=len(door.sessions), drain_s=drain_s)
     parts.notifier.stopping()
+    if parts.notifier.address is not None:
+        core.start_soon(watchdog.extend_timeout, parts.notifier)
     now = trio.current_time()
-    door.slow_heads.hasten(now + LAST_HEADS_S)
     deadline = now + drain_s
     door.drain(deadline=deadline, refuse=_DRAINING)
+    door.slow_heads.hasten(now + LAST_HEADS_S)
     connections.cancel_scope.deadline = deadline + DRAIN_MARGIN_S
 
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import socket
+import hashlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Self
 
 import attrs
 import trio
 
+from relayd.config.schema import LimitSettings
 from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.ledger.budgets import Budgets
 from relayd.ledger.database import Database
 from relayd.ledger.location import ledger_path
 from relayd.ledger.writer import Ledger
+from relayd.observe import logs
 from relayd.observe.bus import Bus
 from relayd.routing.roster import Roster
 from relayd.service import process
 from relayd.service.acceptor import Reserve, SlowHeads
 from relayd.service.door import Door
+from relayd.service.listeners import Listeners
+from relayd.service.measuring import Measuring
+from relayd.service.measuring_samples import Sources
 from relayd.service.notify import Notifier
+from relayd.session.books import Books
 from relayd.session.connecting import Connector
 from relayd.session.limits import Limits
-from relayd.session.metering import Books
 from relayd.state.memory import MemoryStore
 from relayd.transport import tls
 from relayd.transport.reactor import Reactor
@@ -43,16 +50,57 @@ class Trust:
 
     upstream: Mapping[str | None, ssl.SSLContext]
     clients: ssl.SSLContext | None
+    _made: Mapping[tuple[str | None, ...], tuple[bytes, ssl.SSLContext]] = attrs.field(repr=False)
+    """Each context with what stood in its files, by what it is for."""
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Self:
-        """Load what ``snapshot`` names. Raises :class:`tls.TlsFileError`."""
-        files = snapshot.settings.server.tls
-        authorities = {account.tls_ca for account in snapshot.accounts}
-        return cls(
-            {ca: tls.client_context(ca) for ca in authorities},
-            tls.server_context(files.certificate, files.private_key) if files else None,
-        )
+    def of(cls, snapshot: Snapshot, before: Self | None = None) -> Self:
+        """Load what ``snapshot`` names. Blocks: some 20 ms for each file that accounts trust.
+
+        Args:
+            snapshot: The configuration.
+            before: What is in use. A context whose files are as they were is used on, since each
+                takes 2 MB for as long as a session has it.
+
+        Raises:
+            tls.TlsFileError: A file cannot be used.
+        """
+        earlier = before._made if before else {}
+        made: dict[tuple[str | None, ...], tuple[bytes, ssl.SSLContext]] = {}
+
+        def context(
+            use: str, files: tuple[str | None, ...], make: Callable[[], ssl.SSLContext]
+        ) -> ssl.SSLContext:
+            # Read before the context is: what changes in between is seen the next time.
+            content = _digest(files)
+            known = earlier.get((use, *files))
+            entry = known if known and known[0] == content else (content, make())
+            made[use, *files] = entry
+            return entry[1]
+
+        system = ssl.get_default_verify_paths().cafile
+        upstream = {
+            ca: context("upstream", (system, ca), partial(tls.client_context, ca))
+            for ca in {account.tls_ca for account in snapshot.accounts}
+        }
+        clients = None
+        if (files := snapshot.settings.server.tls) is not None:
+            pair = (files.certificate, files.private_key)
+            clients = context("clients", pair, partial(tls.server_context, *pair))
+        return cls(upstream, clients, made)
+
+
+def _digest(files: Iterable[str | None]) -> bytes:
+    """Stands for the files' content. Of one that cannot be read its user says why."""
+    digest = hashlib.sha256()
+    for file in files:
+        if file is not None:
+            try:
+                content = Path(file).read_bytes()
+            except OSError:
+                continue
+            digest.update(b"%d:%b" % (len(content), content))
+    return digest.digest()
 
 
 @attrs.frozen(kw_only=True)
@@ -65,26 +113,50 @@ class Ground:
 
     core: trio.Nursery
     reactor: Reactor
-    trust: Trust
     books: Books
     bus: Bus
 
 
-@attrs.define(kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Parts:
-    """What one run is made of."""
+    """What one run is made of.
 
-    snapshot: Snapshot
+    Attributes:
+        started_with: The configuration that relayd was started with; the one in force is
+            :attr:`snapshot`.
+        environ: Where descriptors, directories and the service manager's socket are found.
+        trust: The TLS contexts in use.
+        draining: Nothing is accepted any more.
+        stopping: No session is waited for.
+    """
+
+    started_with: Snapshot
+    environ: Mapping[str, str]
     ground: Ground
+    trust: Trust
     door: Door
     roster: Roster
     connector: Connector
     notifier: Notifier
     reserve: Reserve
-    public: list[socket.socket]
-    admin: socket.socket
-    draining: trio.Event = attrs.field(factory=trio.Event)
-    stopping: trio.Event = attrs.field(factory=trio.Event)
+    listeners: Listeners
+    measuring: Measuring
+    draining: trio.Event = attrs.field(factory=trio.Event, init=False)
+    stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+        return self.door.snapshot
+
+    @property
+    def status(self) -> str:
+        """What ``systemctl status`` shows."""
+        count = len(self.door.sessions)
+        sessions = f"{count} session{'' if count == 1 else 's'}"
+        if self.door.draining:
+            return f"draining, {sessions}"
+        return f"{sessions}, listening on {', '.join(self.listeners.addresses)}"
 
     def stop(self) -> None:
         """Drain, and do not wait for it."""
@@ -108,26 +180,36 @@ def open_books(snapshot: Snapshot, database: Database, wall: Callable[[], float]
     """
     settings = snapshot.settings
     ledger = Ledger(database, on_failure=settings.ledger.on_failure)
-    store = MemoryStore(wall)
+    store = MemoryStore(trio.current_time)
     limits = Limits(
         store=store,
         budgets=Budgets(store, ledger.spent, wall),
         wall=wall,
-        sessions_max=settings.limits.sessions_max or process.sessions_max(),
+        sessions_max=sessions_max(settings.limits),
         on_failure=settings.state.on_failure,
     )
     return Books(ledger, limits, wall)
 
 
+def sessions_max(limits: LimitSettings) -> int:
+    """What ``limits.sessions_max`` means."""
+    return limits.sessions_max or process.sessions_max()
+
+
 def build(
-    snapshot: Snapshot, ground: Ground, bound: list[socket.socket], environ: Mapping[str, str]
+    snapshot: Snapshot,
+    ground: Ground,
+    trust: Trust,
+    listeners: Listeners,
+    environ: Mapping[str, str],
 ) -> Parts:
     """Put one relayd together; nothing runs yet.
 
     Args:
         snapshot: The configuration.
         ground: What it stands on.
-        bound: The public listeners, then the admin one.
+        trust: The TLS contexts to begin with.
+        listeners: What it listens on; they stay the caller's to close.
         environ: Where the service manager's socket is named.
     """
     limits = snapshot.settings.limits
@@ -136,13 +218,13 @@ def build(
     connector = Connector(
         roster=roster,
         resolver=Resolver(ground.core),
-        contexts=ground.trust.upstream,
+        contexts=trust.upstream,
         hold=hold,
         bus=ground.bus,
     )
     door = Door(
         snapshot=snapshot,
-        tls=ground.trust.clients,
+        tls=trust.clients,
         reactor=ground.reactor,
         connector=connector,
         quota=ground.books.limits,
@@ -151,14 +233,32 @@ def build(
         hold=hold,
         slow_heads=SlowHeads(limits.handshakes_per_ip_max),
     )
+    measuring = Measuring(
+        Sources(
+            snapshot=lambda: door.snapshot,
+            sessions=lambda: door.sessions,
+            sessions_max=lambda: sessions_max(door.snapshot.settings.limits),
+            accounts=roster.statistics,
+            ledger=ground.books.ledger,
+            hold=hold,
+            draining=lambda: door.draining,
+            bugs=lambda: door.crashes + ground.bus.failures,
+            lines_lost=logs.lines_lost,
+            wall=ground.books.wall,
+        )
+    )
+    ground.bus.subscribe(measuring.hear)
+    door.on_refused = measuring.refused
     return Parts(
-        snapshot=snapshot,
+        measuring=measuring,
+        started_with=snapshot,
+        environ=environ,
         ground=ground,
+        trust=trust,
         door=door,
         roster=roster,
         connector=connector,
         notifier=Notifier.from_environ(environ),
         reserve=Reserve(),
-        public=bound[:-1],
-        admin=bound[-1],
+        listeners=listeners,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from relayd.cli.simulated import SIMULATED_KEY, with_simulators
+from relayd.cli import simulated
+from relayd.cli.simulated import LOOK_EVERY_S, SIMULATED_KEY, Simulators, with_simulators
 from relayd.config.accounts import AccountSettings
 from relayd.config.schema import Settings
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Snapshot
-from tests.faults.wire import SOON_S, Wire
+from relayd.service.reload import NotReadyError
+from tests.faults.wire import SOON_S, TEXT, Wire, frame, upgrade
 
 SNAPSHOT = Snapshot.of(
     Settings(
@@ -63,3 +66,98 @@ async def test_cancelling_the_nursery_ends_the_upstreams() -> None:
     assert url is not None
     with pytest.raises(ConnectionRefusedError):
         await Wire.to(url.authority)
+
+
+# -- as configurations change
+
+
+def only(*names: str, provider: str = "sim:passthrough", enabled: bool = True) -> Snapshot:
+    return Snapshot.of(
+        Settings(
+            accounts=tuple(
+                AccountSettings(name=name, provider=provider, enabled=enabled) for name in names
+            )
+        )
+    )
+
+
+def addresses(snapshot: Snapshot) -> list[str]:
+    return [account.base_url.authority for account in snapshot.accounts if account.base_url]
+
+
+async def listens(address: str) -> bool:
+    try:
+        (await Wire.to(address)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+async def test_an_account_that_stays_keeps_its_upstream(nursery: trio.Nursery) -> None:
+    simulators = Simulators(nursery)
+    before = addresses(await simulators.ready(only("a", "b")))
+
+    after = addresses(await simulators.ready(only("new", "a")))
+
+    assert after[1] == before[0]
+    assert after[0] not in before
+
+
+async def test_an_upstream_stops_when_no_configuration_wants_it(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.01  # sockets take their time
+    simulators = Simulators(nursery)
+    both = await simulators.ready(only("a", "b"))
+    a, b = addresses(both)
+
+    simulators.settle(both)
+    await trio.sleep(2 * LOOK_EVERY_S)
+    assert [await listens(a), await listens(b)] == [True, True]
+
+    simulators.settle(await simulators.ready(only("a")))
+    assert await listens(b), "a session may be on its way to it"
+    await trio.sleep(2 * LOOK_EVERY_S)
+
+    assert [await listens(a), await listens(b)] == [True, False]
+
+
+async def test_an_upstream_does_not_stop_before_its_sessions_have_ended(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.01
+    simulators = Simulators(nursery)
+    (address,) = addresses(await simulators.ready(only("a")))
+    client = await Wire.to(address)
+    await client.send(upgrade("/"))
+    assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+
+    simulators.settle(await simulators.ready(only("a", enabled=False)))
+    await trio.sleep(10 * LOOK_EVERY_S)
+    await client.send(frame(TEXT, b"still here"))
+    assert (await client.frame()).payload == b"still here"
+
+    client.close()
+    await trio.sleep(2 * LOOK_EVERY_S)
+    assert not await listens(address)
+
+
+async def test_another_dialect_is_another_upstream(nursery: trio.Nursery) -> None:
+    simulators = Simulators(nursery)
+    before = await simulators.ready(only("a"))
+
+    after = await simulators.ready(only("a", provider="sim:realtime"))
+
+    assert addresses(before) != addresses(after)
+
+
+async def test_an_upstream_that_cannot_be_started_is_told_by_its_account(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*arguments: object, **more: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(simulated, "serve_simulator", fail)
+
+    with pytest.raises(NotReadyError, match="upstream of a cannot be started: Too many open"):
+        await Simulators(nursery).ready(only("a"))

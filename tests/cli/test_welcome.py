@@ -16,11 +16,16 @@ from relayd.observe.bus import Bus
 from relayd.protocol.head import HeadReader
 from relayd.protocol.upgrade import check_upgrade
 from relayd.service.app import Running
+from relayd.service.reload import ReloadOutcome
 
 TRYING = "relayd-dev-key"
 OWN = "canary-of-client"
 TCP = "127.0.0.1:8765"
 UNIX = "unix:/run/relayd.sock"
+
+
+async def never() -> ReloadOutcome:
+    raise AssertionError("nobody reloads here")
 
 
 def shown(
@@ -43,6 +48,7 @@ def shown(
         admin=admin,
         drain=lambda: None,
         stop=lambda: None,
+        reload=never,
         apply=lambda snapshot: None,
         bus=Bus(),
     )
@@ -121,6 +127,7 @@ def test_without_a_realtime_account_there_is_nothing_to_say_to_one() -> None:
         admin=UNIX,
         drain=lambda: None,
         stop=lambda: None,
+        reload=never,
         apply=lambda snapshot: None,
         bus=Bus(),
     )

@@ -32,6 +32,7 @@ from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.observe.events import EVENTS, LogEvent
 from relayd.service import app
+from relayd.service.reload import Source
 from tests.faults.wire import SOON_S, TEXT, Response, Wire, accepting, frame, upgrade
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ class Options(TypedDict, total=False):
     prices: PriceBook
     ledger: LedgerSettings
     wall: Callable[[], float]
+    source: Source | None
 
 
 @attrs.define
@@ -307,7 +309,8 @@ class Stage:
             before = descriptors()
             over = trio.Event()
             wall = options.get("wall", time.time)
-            running = await nursery.start(_serve, snapshot, wall, over)
+            source = options.get("source")
+            running = await nursery.start(_serve, snapshot, wall, over, source)
             relay = Relay(running, self.log, self.holds[-1], nursery, over)
             try:
                 yield relay
@@ -336,11 +339,12 @@ async def _serve(
     snapshot: Snapshot,
     wall: Callable[[], float],
     over: trio.Event,
+    source: Source | None,
     *,
     task_status: trio.TaskStatus[app.Running],
 ) -> None:
     try:
-        await app.serve(snapshot, environ={}, wall=wall, task_status=task_status)
+        await app.serve(snapshot, environ={}, source=source, wall=wall, task_status=task_status)
     finally:
         over.set()
 

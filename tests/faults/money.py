@@ -19,8 +19,8 @@ from relayd.config.snapshot import Snapshot
 from relayd.ledger.database import Database
 from relayd.service import app
 from relayd.service.parts import open_books
+from relayd.session.books import Books
 from relayd.session.limits import Limits
-from relayd.session.metering import Books
 from tests.faults.harness import CREATE, KEY
 from tests.faults.wire import CLOSE, TEXT, Frame, Wire, frame
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trustme
 from trio.testing import wait_all_tasks_blocked
 
 from relayd.config.accounts import AccountSettings
@@ -28,6 +29,7 @@ from relayd.observe.bus import Bus, BusEvent
 from relayd.observe.events import LogEvent
 from relayd.service import app
 from relayd.service.listeners import BindError
+from relayd.service.parts import Trust
 from relayd.transport.tls import TlsFileError
 from tests.conftest import LogLines
 from tests.faults.wire import BINARY, SOON_S, Response, Wire, accepting, frame, upgrade
@@ -166,11 +168,55 @@ async def test_it_tells_the_service_manager_that_it_is_ready_and_that_it_stops(
         stage.environ["NOTIFY_SOCKET"] = str(stage.folder / "notify")
 
         running = await stage.start()
-        assert manager.recv(4096).startswith(b"READY=1\nSTATUS=listening on 127.0.0.1:")
+        ready = manager.recv(4096)
+        assert ready.startswith(b"READY=1\nSTATUS=0 sessions, listening on 127.0.0.1:")
 
         running.drain()
         await stage.stopped()
         assert manager.recv(4096) == b"STOPPING=1"
+
+
+async def test_the_service_manager_hears_of_sessions_signs_of_life_and_how_long_a_drain_takes(
+    stage: Stage,
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(stage.folder / "notify"))
+        manager.setblocking(False)
+        stage.environ |= {
+            "NOTIFY_SOCKET": str(stage.folder / "notify"),
+            "WATCHDOG_USEC": "200000",
+            "WATCHDOG_PID": str(os.getpid()),
+        }
+        running = await stage.start()
+        client, far = await stage.session(running)
+
+        heard = await datagrams_until(manager, b"STATUS=1 session, listening on ")
+        assert heard[0].startswith(b"READY=1\nSTATUS=0 sessions, ")
+        assert heard[1:-1] == [b"WATCHDOG=1"] * (len(heard) - 2)
+        assert len(heard) - 2 >= 5, "ten are due in the second before the status"
+
+        nursery = stage.nursery
+        late = await Wire.to(running.addresses[0])
+        stage.wires.append(late)
+        nursery.start_soon(client.goodbye)
+        nursery.start_soon(far.goodbye)
+        running.drain()
+        heard = await datagrams_until(manager, b"EXTEND_TIMEOUT_USEC=")
+        assert [state for state in heard if state != b"WATCHDOG=1"] == [
+            *(b"STOPPING=1", b"EXTEND_TIMEOUT_USEC=15000000")
+        ]
+        late.close()
+        await stage.stopped()
+
+
+async def datagrams_until(manager: socket.socket, last: bytes) -> list[bytes]:
+    """What the manager gets, up to one that begins so."""
+    heard: list[bytes] = []
+    with trio.fail_after(SOON_S):
+        while not heard or not heard[-1].startswith(last):
+            await trio.lowlevel.wait_readable(manager)
+            heard.append(manager.recv(4096))
+    return heard
 
 
 async def test_a_drain_without_sessions_ends_at_once_and_leaves_nothing(
@@ -302,4 +348,68 @@ async def test_subscribers_of_the_bus_hear_of_its_sessions(stage: Stage) -> None
     await far.goodbye()
     await stage.stopped()
 
-    assert [type(event).__name__ for event in stage.events] == ["SessionOpened", "SessionEnded"]
+    told = [type(event).__name__ for event in stage.events]
+    assert (told[0], told[-1]) == ("SessionOpened", "SessionEnded")
+
+
+# -- TLS contexts
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> TlsSettings:
+    return issued(tmp_path)
+
+
+def issued(folder: Path) -> TlsSettings:
+    """A new certificate in the same two files."""
+    made = trustme.CA().issue_cert("127.0.0.1")
+    certificate, key = folder / "chain.pem", folder / "key.pem"
+    certificate.write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(str(key))
+    return TlsSettings(certificate=str(certificate), private_key=str(key))
+
+
+def trusting(*authorities: str | None, tls: TlsSettings | None = None) -> Snapshot:
+    """A configuration with an account for each of ``authorities``."""
+    accounts = tuple(
+        AccountSettings(
+            name=f"a{at}", provider="websocket", base_url="wss://far.test", tls_ca=authority
+        )
+        for at, authority in enumerate(authorities)
+    )
+    return Snapshot.of(Settings(server=ServerSettings(tls=tls), accounts=accounts))
+
+
+def test_a_context_is_used_on_while_its_files_are_as_they_were(files: TlsSettings) -> None:
+    snapshot = trusting(None, files.certificate, tls=files)
+
+    first = Trust.of(snapshot)
+    second = Trust.of(snapshot, first)
+    third = Trust.of(trusting(None, tls=files), second)
+
+    assert (second.upstream, second.clients) == (first.upstream, first.clients)
+    assert third.upstream == {None: first.upstream[None]}
+    assert third.clients is first.clients
+
+
+def test_a_file_that_has_changed_makes_a_new_context_and_no_other(
+    files: TlsSettings, tmp_path: Path
+) -> None:
+    snapshot = trusting(None, files.certificate, tls=files)
+    first = Trust.of(snapshot)
+
+    issued(tmp_path)
+    second = Trust.of(snapshot, first)
+
+    assert second.clients is not first.clients
+    assert second.upstream[files.certificate] is not first.upstream[files.certificate]
+    assert second.upstream[None] is first.upstream[None]
+
+
+def test_a_file_that_is_gone_is_told_though_there_is_a_context_of_it(files: TlsSettings) -> None:
+    snapshot = trusting(tls=files)
+    first = Trust.of(snapshot)
+    Path(files.private_key).unlink()
+
+    with pytest.raises(TlsFileError, match=r"key\.pem: no such file"):
+        Trust.of(snapshot, first)

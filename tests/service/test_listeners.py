@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from relayd.service.listeners import SOCKET_MODE, BindError, address_of, bind, close
+from relayd.config.schema import ServerSettings
+from relayd.service.listeners import (
+    SOCKET_MODE,
+    BindError,
+    Listener,
+    Listeners,
+    address_of,
+    bind,
+    bind_all,
+    close,
+    passed,
+)
 
 
 @pytest.fixture
@@ -182,3 +197,203 @@ def test_accepted_connections_neither_delay_nor_miss_a_dead_peer() -> None:
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+# -- several together
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> ServerSettings:
+    return ServerSettings(
+        listen=("127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path / 'public.sock'}"),
+        admin=f"unix:{tmp_path / 'admin.sock'}",
+    )
+
+
+def test_all_that_the_settings_name_is_bound_and_closed_together(
+    server: ServerSettings, tmp_path: Path
+) -> None:
+    before = descriptors()
+    listeners = Listeners.open(server, {})
+    addresses = [listener.address for listener in (*listeners.public, listeners.admin)]
+    assert all(map(connects, addresses))
+    assert addresses[2:] == [f"unix:{tmp_path}/public.sock", f"unix:{tmp_path}/admin.sock"]
+    assert not listeners.are_passed
+
+    for _ in range(2):
+        listeners.close()
+
+    assert descriptors() == before
+    assert list(tmp_path.iterdir()) == []
+    assert all(listener.scope.cancel_called for listener in listeners.public)
+
+
+def test_where_one_cannot_be_bound_none_is(server: ServerSettings, tmp_path: Path) -> None:
+    before = descriptors()
+    with bind("127.0.0.1:0", {}) as taken:
+        wanted = (*server.listen, address_of(taken))
+
+        with pytest.raises(BindError, match="already in use"):
+            bind_all(wanted, {})
+
+    assert descriptors() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wanted_is_told_from_what_is_there_by_its_words(server: ServerSettings) -> None:
+    listeners = Listeners.open(server, {})
+    first, second, unix = listeners.public
+    wanted = ("127.0.0.1:0", "[::1]:0", "127.0.0.1:9")
+    try:
+        assert listeners.missing(server.listen) == []
+        assert listeners.superfluous(server.listen) == []
+        assert listeners.missing(("127.0.0.1:0",) * 4) == ["127.0.0.1:0"] * 2
+        assert listeners.missing(wanted) == ["[::1]:0", "127.0.0.1:9"]
+        assert listeners.superfluous(wanted) == [second, unix]
+        assert listeners.superfluous(()) == [first, second, unix]
+    finally:
+        listeners.close()
+
+
+# -- passed by the service manager (sd_listen_fds(3)), to a child: its descriptors begin at 3
+
+PASSED = """
+import fcntl, json, os, sys
+descriptors = [int(number) for number in sys.argv[2:]]
+copies = [fcntl.fcntl(number, fcntl.F_DUPFD, 100) for number in descriptors]
+for number in descriptors:
+    os.close(number)
+for target, number in enumerate(copies, 3):
+    os.dup2(number, target)
+    os.close(number)
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+from relayd.config.schema import ServerSettings
+from relayd.service.listeners import BindError, Listeners
+server = ServerSettings(listen=("127.0.0.1:0",), admin="unix:" + sys.argv[1] + "/bound.sock")
+try:
+    listeners = Listeners.open(server, os.environ)
+except BindError as error:
+    print(json.dumps(str(error)))
+    sys.exit()
+everything = (*listeners.public, listeners.admin)
+print(json.dumps({
+    "public": [listener.address for listener in listeners.public],
+    "admin": listeners.admin.address,
+    "passed": [listener.is_passed for listener in everything],
+    "blocking": [listener.sock.getblocking() for listener in everything],
+    "inheritable": [listener.sock.get_inheritable() for listener in everything],
+    "missing": listeners.missing(("127.0.0.1:1",)),
+    "superfluous": len(listeners.superfluous(())),
+}))
+listeners.close()
+"""
+
+
+def child(folder: Path, socks: list[socket.socket], **environ: str) -> Any:  # noqa: ANN401 - JSON
+    """What a process says to which ``socks`` are passed from descriptor 3 on."""
+    numbers = [sock.fileno() for sock in socks]
+    done = subprocess.run(
+        [sys.executable, "-c", PASSED, str(folder), *map(str, numbers)],
+        env={"LISTEN_FDS": str(len(socks)), **environ},
+        pass_fds=numbers,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return json.loads(done.stdout)
+
+
+def test_passed_sockets_win_over_the_settings_and_admin_goes_by_its_name(
+    tmp_path: Path, bound: list[socket.socket]
+) -> None:
+    bound += [
+        *(bind("127.0.0.1:0", {}), bind(f"unix:{tmp_path / 'admin.sock'}", {})),
+        bind(f"unix:{tmp_path / 'public.sock'}", {}),
+    ]
+    for sock in bound:
+        sock.setblocking(True)  # as systemd passes them
+
+    said = child(tmp_path, bound, LISTEN_FDNAMES="relayd.socket:admin:relayd.socket")
+
+    assert said == {
+        "public": [address_of(bound[0]), f"unix:{tmp_path}/public.sock"],
+        "admin": f"unix:{tmp_path}/admin.sock",
+        "passed": [True] * 3,
+        "blocking": [False] * 3,
+        "inheritable": [False] * 3,
+        "missing": [],
+        "superfluous": 0,
+    }
+    for sock in bound:
+        assert connects(address_of(sock)), "it stays open where it came from"
+
+
+def test_without_names_every_passed_socket_is_public_and_admin_is_bound(
+    tmp_path: Path, bound: list[socket.socket]
+) -> None:
+    bound.append(bind("127.0.0.1:0", {}))
+
+    said = child(tmp_path, bound)
+
+    assert said["public"] == [address_of(bound[0])]
+    assert (said["admin"], said["passed"]) == (f"unix:{tmp_path}/bound.sock", [True, False])
+
+
+def test_where_only_admin_is_passed_the_public_addresses_are_bound(
+    tmp_path: Path, bound: list[socket.socket]
+) -> None:
+    bound.append(bind(f"unix:{tmp_path / 'admin.sock'}", {}))
+
+    said = child(tmp_path, bound, LISTEN_FDNAMES="admin")
+
+    assert (said["admin"], said["passed"]) == (f"unix:{tmp_path}/admin.sock", [False, True])
+    assert (said["missing"], said["superfluous"]) == (["127.0.0.1:1"], 1)
+
+
+def test_sockets_that_were_passed_to_another_process_are_not_taken(
+    tmp_path: Path, bound: list[socket.socket]
+) -> None:
+    bound.append(bind("127.0.0.1:0", {}))
+
+    said = child(tmp_path, bound, LISTEN_PID="1")
+
+    assert said["passed"] == [False, False]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_what_cannot_be_accepted_from_is_told_with_the_remedy(
+    tmp_path: Path, kind: socket.SocketKind
+) -> None:
+    with bind("127.0.0.1:0", {}) as good, socket.socket(socket.AF_INET, kind) as bad:
+        said = child(tmp_path, [good, bad])
+
+    assert said == (
+        "the passed descriptor 4 is not what relayd can accept from; its socket unit needs"
+        " ListenStream= and Accept=no"
+    )
+
+
+def test_two_admin_sockets_and_a_count_that_is_none_are_told(
+    tmp_path: Path, bound: list[socket.socket]
+) -> None:
+    bound += [bind("127.0.0.1:0", {}), bind("127.0.0.1:0", {})]
+
+    assert "several sockets called admin" in child(tmp_path, bound, LISTEN_FDNAMES="admin:admin")
+    assert "LISTEN_FDS is no number" in child(tmp_path, [], LISTEN_FDS="many")
+    assert "descriptor 3 is no socket" in child(tmp_path, [], LISTEN_FDS="1")
+
+
+def test_nothing_is_passed_where_nobody_says_so() -> None:
+    assert passed({}) == []
+    assert passed({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + 1)}) == []
+
+
+def test_a_passed_unix_sockets_file_stays(tmp_path: Path) -> None:
+    sock = bind(f"unix:{tmp_path / 's'}", {})
+    listener = Listener("public", sock, is_passed=True)
+
+    listener.close()
+
+    assert sock.fileno() == -1
+    assert (tmp_path / "s").is_socket()

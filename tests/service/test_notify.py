@@ -3,12 +3,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from relayd.service.notify import STATUS_MAX, Notifier
+from relayd.service.notify import SEND_TIMEOUT_S, STATUS_MAX, Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -33,6 +34,29 @@ def test_ready_is_one_datagram_with_its_status(manager: socket.socket) -> None:
     assert manager.recv(4096) == b"READY=1\nSTATUS=listening on 127.0.0.1:8765"
 
 
+def test_a_reload_says_when_it_began_by_the_managers_clock(manager: socket.socket) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+    notifier_to(manager).reloading()
+
+    state, _, began = manager.recv(4096).partition(b"\nMONOTONIC_USEC=")
+    assert state == b"RELOADING=1"
+    assert before <= int(began) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+def test_signs_of_life_and_requests_for_time_are_assignments_of_their_own(
+    manager: socket.socket,
+) -> None:
+    notifier = notifier_to(manager)
+
+    assert notifier.alive()
+    assert notifier.extend(2.5)
+
+    assert [manager.recv(4096), manager.recv(4096)] == [
+        *(b"WATCHDOG=1", b"EXTEND_TIMEOUT_USEC=2500000")
+    ]
+
+
 def test_the_status_and_the_stop_are_told(manager: socket.socket) -> None:
     notifier = notifier_to(manager)
 
@@ -55,16 +79,14 @@ def test_a_status_cannot_smuggle_an_assignment_and_is_bounded(manager: socket.so
 def test_without_a_manager_nothing_is_sent(environ: dict[str, str]) -> None:
     notifier = Notifier.from_environ(environ)
 
-    notifier.ready("nobody listens")
-
+    assert not notifier.ready("nobody listens")
     assert notifier.address is None
 
 
 def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
     notifier = Notifier(str(tmp_path / "nobody"))
 
-    notifier.stopping()
-
+    assert not notifier.stopping()
     assert not (tmp_path / "nobody").exists()
 
 
@@ -77,6 +99,8 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) ->
             while other.send(b"x"):
                 pass
 
-    notifier.stopping()
-
+    began = time.monotonic()
+    assert not notifier.alive()
+    assert time.monotonic() - began < SEND_TIMEOUT_S / 2, "what is said again is not waited for"
+    assert not notifier.stopping()
     assert manager.recv(16) == b"x"

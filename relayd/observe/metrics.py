@@ -1,0 +1,256 @@
+"""Every metric that relayd exposes: its name, its labels, its buckets, what to make of it.
+
+The table is the one place where a metric is named. The values are kept and rendered by what is
+made from it, ``docs/metrics.md`` is generated from it, and the alert rules and the dashboard in
+``etc`` are tested against it.
+
+Names follow Prometheus: base units, ``_total`` for what only grows, and a state as a label whose
+series is 1 or 0, as HAProxy has it. OpenMetrics knows a counter without its ``_total``, so no
+gauge may have that name. A label says what the configuration or one of relayd's own enums says;
+nothing that a peer chose becomes one.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from relayd.observe import metrics_labels as label
+from relayd.observe.metrics_labels import Kind, Label, Spec
+
+# Admission has 8 s by default; first output takes an upstream tenths of a second to seconds, a
+# whole response up to minutes, a session up to an hour; the loop aims at pauses below 10 ms.
+ADMISSION_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+OUTPUT_S: Final = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
+TURN_S: Final = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+SESSION_S: Final = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1200.0, 1800.0, 3600.0)
+PAUSE_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def _counter(name: str, meaning: str, normal: str, remedy: str, *labels: Label) -> Spec:
+    return Spec(Kind.COUNTER, f"relayd_{name}", meaning, normal, remedy, labels)
+
+
+def _gauge(name: str, meaning: str, normal: str, remedy: str, *labels: Label) -> Spec:
+    return Spec(Kind.GAUGE, f"relayd_{name}", meaning, normal, remedy, labels)
+
+
+def _histogram(
+    buckets: tuple[float, ...], name: str, meaning: str, normal: str, remedy: str, *labels: Label
+) -> Spec:
+    return Spec(Kind.HISTOGRAM, f"relayd_{name}", meaning, normal, remedy, labels, buckets)
+
+
+class Metric(enum.Enum):
+    """All metrics, in the order in which they are shown."""
+
+    # A line for the name, then what it means, what is normal, what to do, and its labels.
+    # fmt: off
+    SESSIONS_OPEN = _gauge(
+        "sessions_open", "Sessions that are open.",
+        "Follows your users' day.",
+        "A sudden fall: see which reason grows in `relayd_sessions_total`.",
+        label.DIALECT, label.ACCOUNT)
+    SESSIONS_MAX = _gauge(
+        "sessions_max", "Sessions that this process takes at once.",
+        "Well above `relayd_sessions_open`.",
+        "Raise `limits.sessions_max`, or the descriptor limit where that is 0; or add a host.")
+    SESSIONS_TOTAL = _counter(
+        "sessions_total", "Sessions that have ended.",
+        "Nearly all with fault `none`, or `client_gone`.",
+        "Fault `upstream`: look at the account. Fault `relay`: at overload and at the log.",
+        label.DIALECT, label.ACCOUNT, label.ENDING, label.FAULT)
+    SESSION_DURATION_SECONDS = _histogram(
+        SESSION_S, "session_duration_seconds", "How long sessions lasted, from the 101 on.",
+        "What your clients do.",
+        "Many short ones: clients reconnect in a loop; see the reasons of their endings.",
+        label.DIALECT)
+    ADMISSION_SECONDS = _histogram(
+        ADMISSION_S, "admission_seconds",
+        "From the accepted connection to the 101, for sessions that came about.",
+        "The upstream's handshake and first frame, and a few milliseconds.",
+        "Compare `relayd_connect_seconds`: what is not in there was spent on failing over.",
+        label.DIALECT)
+    CONNECT_SECONDS = _histogram(
+        ADMISSION_S, "connect_seconds", "Dialling the chosen upstream, its handshake included.",
+        "A few round trips.",
+        "See the way to the upstream: name servers, proxy, TLS. `relayd doctor` tells them apart.",
+        label.ACCOUNT)
+    FIRST_FRAME_SECONDS = _histogram(
+        ADMISSION_S, "first_frame_seconds", "From the upstream's 101 to its first message.",
+        "Below half a second.",
+        "The upstream is slow: lower its `weight`, or put another `priority` first.",
+        label.ACCOUNT)
+    CONNECTIONS_REFUSED_TOTAL = _counter(
+        "connections_refused_total", "Connections that ended before a 101 was written.",
+        "A few 401 and 404 from strangers.",
+        "Status 5xx: relayd or its accounts cannot serve. 401 in masses: a client lost its key, or"
+        " somebody guesses. `connection.refused` has each address.",
+        label.STATUS_SENT, label.REFUSAL, label.DIALECT)
+    TURNS_TOTAL = _counter(
+        "turns_total", "Responses that are over.",
+        "`completed`, and `cancelled` where users interrupt.",
+        "`failed` is the upstream's word; any other reason cut the response short.",
+        label.DIALECT, label.ACCOUNT, label.MODEL, label.TURN_REASON)
+    TURN_DURATION_SECONDS = _histogram(
+        TURN_S, "turn_duration_seconds", "From the client's create to the end of its response.",
+        "Seconds.",
+        "Look at `relayd_ttft_seconds` first: what is slow there is slow here.",
+        label.DIALECT, label.MODEL)
+    TTFT_SECONDS = _histogram(
+        OUTPUT_S, "ttft_seconds", "Time to first token: from the create to the first output.",
+        "Below a second for voice.",
+        "Compare accounts of one model; if one is slow, lower its `weight`. If all are, look at"
+        " `relayd_loop_delay_seconds`.",
+        label.ACCOUNT, label.MODEL)
+    TOKENS_TOTAL = _counter(
+        "tokens_total", "Tokens in the rows of the ledger.",
+        "Follows the turns.",
+        "`relayd usage --by key` says who uses them.",
+        label.ACCOUNT, label.MODEL, label.IN_OUT, label.TOKEN_KIND)
+    COST_USD_TOTAL = _counter(
+        "cost_usd_total", "US dollars in the rows of the ledger, as far as there is a price.",
+        "Follows the tokens.",
+        "`relayd usage --by key` says who spends them; `budget_usd` bounds each key.",
+        label.ACCOUNT, label.MODEL)
+    USAGE_UNPRICED_TOTAL = _counter(
+        "usage_unpriced_total", "Rows of the ledger whose cost is unknown.",
+        "0.",
+        "`model.unpriced` in the log names the models: give them a price.")
+    MESSAGES_TOTAL = _counter(
+        "messages_total", "Messages relayed.",
+        "Follows the sessions.",
+        "No message while sessions are open: an upstream or a network stands still.",
+        label.DIALECT, label.ACCOUNT, label.UP_DOWN)
+    BYTES_TOTAL = _counter(
+        "bytes_total", "Payload bytes of the messages relayed.",
+        "Follows the messages.",
+        "Compare with the bandwidth of your line.",
+        label.DIALECT, label.ACCOUNT, label.UP_DOWN)
+    ACCOUNT_FAILURES_TOTAL = _counter(
+        "account_failures_total",
+        "Failed attempts at an account, and errors in sessions that are about the account.",
+        "0, or single ones.",
+        "`upstream.failed` has the upstream's own words; `relayd doctor` tries each account.",
+        label.ACCOUNT, label.FAILURE)
+    ACCOUNT_UP = _gauge(
+        "account_up", "Whether an account that is switched on takes new sessions.",
+        "1.",
+        "`relayd_account_state` says why not.",
+        label.ACCOUNT)
+    ACCOUNT_STATE = _gauge(
+        "account_state", "1 for the state that the account is in, 0 for all others.",
+        "`ready`, or `off` where the configuration says so.",
+        "`disabled`: mend its key or its bill, then `relayd accounts enable`. `cooled`: it ran"
+        " into a rate limit. `open`: it cannot be reached; it is tried again with the next"
+        " session.",
+        label.ACCOUNT, label.STATE)
+    ACCOUNT_IN_FLIGHT = _gauge(
+        "account_in_flight", "Sessions at the account, those being connected among them.",
+        "Below `relayd_account_sessions_max`.",
+        "Raise the account's `sessions_max` as far as its contract goes, or add an account.",
+        label.ACCOUNT)
+    ACCOUNT_SESSIONS_MAX = _gauge(
+        "account_sessions_max", "Sessions that the account takes at once; 0 for any number.",
+        "As configured.",
+        "Nothing.",
+        label.ACCOUNT)
+    LIMITS_REFUSED_TOTAL = _counter(
+        "limits_refused_total", "Sessions and turns that a limit of their key stood against.",
+        "Whatever you sell.",
+        "`relayd usage --by key` and the `key` of `connection.refused` say whose limit it was.",
+        label.LIMIT)
+    LEDGER_ROWS_WRITTEN_TOTAL = _counter(
+        "ledger_rows_written_total", "Rows that the ledger's database has taken.",
+        "Follows the turns.",
+        "If it stands still, see `relayd_ledger_failing`.")
+    LEDGER_ROWS_LOST_TOTAL = _counter(
+        "ledger_rows_lost_total", "Rows that will never be in the ledger.",
+        "0.",
+        "What they cost is billed to nobody. `ledger.lost` says why; `turn.ended` has the figures.")
+    LEDGER_PENDING_ROWS = _gauge(
+        "ledger_pending_rows", "Rows that wait to be written.",
+        "0, or a few.",
+        "The disk is slower than the turns, or does not answer.")
+    LEDGER_FAILING = _gauge(
+        "ledger_failing", "Whether the last commit failed.",
+        "0.",
+        "See `ledger.failed` for the disk's words. New turns are refused meanwhile, unless"
+        " `ledger.on_failure` is `spill`.")
+    HELD_BYTES = _gauge(
+        "held_bytes", "Bytes held back, queued or pending, of all sessions together.",
+        "A small part of `relayd_held_bytes_max`.",
+        "Peers do not read as fast as others write. From 15/16 on new connections are refused.")
+    HELD_BYTES_MAX = _gauge(
+        "held_bytes_max", "The bound of `relayd_held_bytes`.",
+        "As configured.",
+        "`limits.hold_max_bytes`.")
+    LOG_LINES_LOST_TOTAL = _counter(
+        "log_lines_lost_total", "Log lines that standard output did not take.",
+        "0.",
+        "What reads the log is too slow, or its disk is full.")
+    LOOP_DELAY_SECONDS = _histogram(
+        PAUSE_S, "loop_delay_seconds", "How late the event loop is, asked ten times a second.",
+        "Below 10 ms nearly always.",
+        "The process has more work than one core does: spread the load over more hosts.")
+    LOOP_PAUSE_MAX_SECONDS = _gauge(
+        "loop_pause_max_seconds", "The longest delay of the event loop in the last minute.",
+        "Below 25 ms.",
+        "Single long ones: a reload, a garbage collection, or a host that gives no CPU.")
+    GC_PAUSE_SECONDS = _histogram(
+        PAUSE_S, "gc_pause_seconds", "How long the garbage collector stopped everything.",
+        "Rare, and below 10 ms.",
+        "If these are the long pauses of the loop, the process has too many sessions.")
+    BUGS_CAUGHT_TOTAL = _counter(
+        "bugs_caught_total", "Bugs in relayd that cost one session, or one subscriber, its life.",
+        "0.",
+        "Please report the traceback of `session.crashed`.")
+    DRAINING = _gauge(
+        "draining", "Whether relayd ends as soon as its sessions do.",
+        "0, and 1 for up to `server.drain_s` before it stops.",
+        "If it stays 1, the process does not end: see what holds it.")
+    CONFIG_RELOADS_TOTAL = _counter(
+        "config_reloads_total", "Reloads of the configuration.",
+        "One for each that you asked for.",
+        "`config.refused` names every mistake of a refused file.",
+        label.OUTCOME)
+    CONFIG_LAST_RELOAD_SUCCESSFUL = _gauge(
+        "config_last_reload_successful", "Whether the last file that was read is in force.",
+        "1.",
+        "`relayd check` shows the mistakes; a restart would fail on them.")
+    CONFIG_LAST_RELOAD_TIMESTAMP_SECONDS = _gauge(
+        "config_last_reload_timestamp_seconds",
+        "When the configuration in force was put in force, in seconds since the epoch.",
+        "Your last change.",
+        "Older than your last change: the reload was refused, or forgotten.")
+    PROCESS_CPU_SECONDS_TOTAL = _counter(
+        "process_cpu_seconds_total", "CPU time used, user and system.",
+        "A rate well below 1: relayd relays on one core.",
+        "Near 1, delays grow: spread the load over more hosts.")
+    PROCESS_RESIDENT_MEMORY_BYTES = _gauge(
+        "process_resident_memory_bytes", "Memory in use.",
+        "Some 60 MB and 16 to 36 KB for each session.",
+        "Growing while the sessions do not: please report it.")
+    PROCESS_OPEN_FDS = _gauge(
+        "process_open_fds", "Descriptors that are open.",
+        "Two for each session, and a few dozen.",
+        "Growing while the sessions do not: please report it.")
+    PROCESS_MAX_FDS = _gauge(
+        "process_max_fds", "Descriptors that may be open.",
+        "At least 256 more than two for each session of `relayd_sessions_max`.",
+        "`LimitNOFILE` in the unit.")
+    PROCESS_START_TIME_SECONDS = _gauge(
+        "process_start_time_seconds", "When relayd started, in seconds since the epoch.",
+        "Your last restart.",
+        "Changes by itself: relayd crashes or is killed; see the journal.")
+    BUILD_INFO = _gauge(
+        "build_info", "Always 1; the label says what runs.",
+        "The version that you installed.",
+        "Nothing.",
+        label.VERSION)
+    # fmt: on
+
+    @property
+    def spec(self) -> Spec:
+        """The row of the table."""
+        return self.value
