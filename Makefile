@@ -36,6 +36,7 @@ fix: $(STAMP) ## format, mend what ruff can mend, write the generated documents
 	$(BIN)/ruff format .
 	$(BIN)/python -m relayd.observe.document
 	$(BIN)/python -m relayd.config.document
+	$(BIN)/python -m relayd.service.admin.document
 	$(BIN)/python -m relayd.observe.metrics_document
 
 bench: $(STAMP) ## load relayd, and HAProxy beside it

@@ -24,6 +24,8 @@ COVERED_BY = {
     "relayd/service/entrance.py": "tests/faults/test_front_door.py",
     "relayd/service/opening.py": "tests/service/test_door.py",
     "relayd/service/public.py": "tests/faults/test_public_http.py",
+    "relayd/service/admin/state.py": "tests/service/admin/stage.py",
+    "relayd/service/admin/wiring.py": "tests/faults/test_admin_listener.py",
     "relayd/service/parts.py": "tests/service/test_app.py",
     "relayd/service/visit.py": "tests/service/test_door.py",
     "relayd/session/books.py": "tests/session/test_metering.py",

@@ -35,6 +35,13 @@ VERBS: Final = {
     "check": Verb("relayd.cli.check", "Validate the configuration and report every mistake."),
     "key": Verb("relayd.cli.key", "Make keys for clients."),
     "usage": Verb("relayd.cli.usage", "Show what was used and what it cost."),
+    "sessions": Verb("relayd.cli.sessions", "Show the running sessions."),
+    "accounts": Verb("relayd.cli.accounts", "Show the accounts; enable or disable one."),
+    "pools": Verb("relayd.cli.pools", "Show the sockets that are kept to upstreams."),
+    "kill": Verb("relayd.cli.kill", "End a session."),
+    "drain": Verb("relayd.cli.drain", "Let a running relayd come to its end."),
+    "reload": Verb("relayd.cli.reload", "Have the configuration read again."),
+    "doctor": Verb("relayd.cli.doctor", "Try each account, and say what helps."),
     "sim": Verb("relayd.cli.sim", "Run one simulated upstream."),
 }
 

@@ -75,7 +75,7 @@ class _File:
 
 
 def _read(path: Path) -> Snapshot:
-    return Snapshot.of(load(path, environ=os.environ), directory=path.parent)
+    return Snapshot.of(load(path, environ=os.environ), directory=path.parent, file=path)
 
 
 def _serve(config: Path | None, *, welcome: bool) -> int:

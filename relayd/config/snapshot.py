@@ -199,6 +199,7 @@ class Snapshot:
         accounts: In the order of the file, the disabled ones among them.
         prices: What models cost.
         directory: Where the configuration file is.
+        file: The configuration file; ``None`` where there is none.
     """
 
     settings: Settings
@@ -206,6 +207,7 @@ class Snapshot:
     accounts: tuple[Account, ...]
     prices: PriceBook = attrs.field(factory=PriceBook)
     directory: Path = Path()
+    file: Path | None = None
     _by_name: Mapping[str, Account] = attrs.field(init=False, eq=False, repr=False)
 
     @_by_name.default
@@ -213,7 +215,9 @@ class Snapshot:
         return {account.name: account for account in self.accounts}
 
     @classmethod
-    def of(cls, settings: Settings, *, directory: Path | None = None) -> Self:
+    def of(
+        cls, settings: Settings, *, directory: Path | None = None, file: Path | None = None
+    ) -> Self:
         """Compile ``settings``, which are free of mistakes."""
         keys = (key for each in settings.keys if (key := Key.of(each)) is not None)
         return cls(
@@ -222,6 +226,7 @@ class Snapshot:
             accounts=tuple(map(Account.of, settings.accounts)),
             prices=settings.prices,
             directory=directory or Path(),
+            file=file,
         )
 
     def key_for(self, presented: str | bytes) -> Key | None:

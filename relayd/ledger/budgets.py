@@ -287,6 +287,12 @@ class Budgets:
         await counter.look()
         return counter.spent_nano >= key.budget_nano
 
+    async def look(self, key: Key) -> tuple[int, int]:
+        """What is spent and what is set aside in the current period, in nano-dollars."""
+        _, counter = self._now(key)
+        await counter.look()
+        return counter.spent_nano, counter.reserved_nano
+
     def is_spent(self, key: Key) -> bool:
         """The same as far as it is known; ``False`` while it is not."""
         _, counter = self._now(key)

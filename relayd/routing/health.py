@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from relayd.routing.breaker import Breaker
+from relayd.routing.breaker import Breaker, BreakerState
 from relayd.routing.classify import FailureKind
 
 if TYPE_CHECKING:
@@ -128,6 +128,19 @@ class Health:
                 return self._blame(generation, failure, now, jitter)
             case FailureKind.REFUSED | FailureKind.CLIENT_FAULT:
                 return ()
+
+    @property
+    def retry_at(self) -> float | None:
+        """When the account is tried again, by the clock of ``now``, or was last.
+
+        ``None`` where nothing ever stood against it. When a trial ends, nobody knows.
+        """
+        if self.disabled is not None:
+            return self.probe_at
+        times = [self.cooled_until] if self.cooled_until > -math.inf else []
+        if self.breaker.state is BreakerState.OPEN:
+            times.append(self.breaker.retry_at)
+        return max(times, default=None)
 
     def claim_probe(self, now: float) -> bool:
         """Whether a probe is due; if so the next one is due ``PROBE_EVERY_S`` from now.

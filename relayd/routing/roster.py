@@ -14,7 +14,7 @@ import attrs
 from relayd.config.providers import Dialect, Provider
 from relayd.config.snapshot import Account
 from relayd.routing.breaker import BreakerState
-from relayd.routing.health import Health
+from relayd.routing.health import AccountEnabled, BreakerClosed, Health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,13 @@ SERVED_MAX: Final = 1024
 
 @attrs.frozen(kw_only=True)
 class AccountStatistics:
-    """One account at one moment, for people and metrics."""
+    """One account at one moment, for people and metrics.
+
+    Attributes:
+        enabled: Whether it is used, by the configuration or by who overrode it.
+        overridden: Whether that is not the configuration's word; see :meth:`Roster.override`.
+        retry_at: When it is tried again, or was last; see :attr:`Health.retry_at`.
+    """
 
     name: str
     enabled: bool
@@ -46,15 +52,23 @@ class AccountStatistics:
     disabled_by: str | None
     error_average: float
     first_frame_ms: float | None
+    overridden: bool = False
+    disabled_message: str | None = None
+    retry_at: float | None = None
 
 
 @attrs.define(eq=False)
 class Standing:
-    """One account and what is known of it. Only the roster and its seats change it."""
+    """One account and what is known of it. Only the roster and its seats change it.
+
+    Attributes:
+        overridden: Whether ``account.enabled`` is somebody else's word than the configuration's.
+    """
 
     account: Account
     health: Health
     in_flight: int = 0
+    overridden: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -199,9 +213,39 @@ class Roster:
         standing = self._standings.get(name)
         return standing.health.enable() if standing else ()
 
+    def override(self, name: str, *, enabled: bool) -> None:
+        """Use the account ``name``, or use it no more, whatever the configuration says.
+
+        It holds until the next :meth:`update`. Sessions under way go on.
+        """
+        standing = self._standings.get(name)
+        if standing is not None and standing.account.enabled is not enabled:
+            standing.account = attrs.evolve(standing.account, enabled=enabled)
+            standing.overridden = not standing.overridden
+            self._served.clear()
+
+    def forgive(self, name: str) -> tuple[Change, ...]:
+        """Forget what stands against the account ``name``: an operator says that it is in order.
+
+        Disablement, rest and breaker go; the verdicts of sessions under way go to its old health,
+        unseen.
+        """
+        standing = self._standings.get(name)
+        if standing is None:
+            return ()
+        before = standing.health
+        standing.health = Health(name, first_frame_ms=before.first_frame_ms)
+        enabled = (AccountEnabled(name),) if before.disabled is not None else ()
+        closed = before.breaker.state is not BreakerState.CLOSED
+        return (*enabled, *((BreakerClosed(name),) if closed else ()))
+
     def statistics(self) -> tuple[AccountStatistics, ...]:
         """All accounts at this moment, in the order of the configuration."""
-        return tuple(map(_statistics, self._standings.values()))
+        return tuple(map(statistics_of, self._standings.values()))
+
+    def standings(self) -> tuple[Standing, ...]:
+        """Likewise what they are taken from, for whoever cannot take them all in one go."""
+        return tuple(self._standings.values())
 
 
 def _renewed(known: dict[str, Standing], account: Account) -> Standing:
@@ -210,7 +254,7 @@ def _renewed(known: dict[str, Standing], account: Account) -> Standing:
         return Standing(account, Health(account.name))
     if _identity(standing.account) != _identity(account):
         standing.health = Health(account.name)
-    standing.account = account
+    standing.account, standing.overridden = account, False
     return standing
 
 
@@ -225,7 +269,8 @@ def _identity(account: Account) -> tuple[object, ...]:
     )
 
 
-def _statistics(standing: Standing) -> AccountStatistics:
+def statistics_of(standing: Standing) -> AccountStatistics:
+    """One account at this moment."""
     account, health = standing.account, standing.health
     return AccountStatistics(
         name=account.name,
@@ -237,4 +282,7 @@ def _statistics(standing: Standing) -> AccountStatistics:
         disabled_by=health.disabled.code if health.disabled else None,
         error_average=health.error_average,
         first_frame_ms=health.first_frame_ms,
+        overridden=standing.overridden,
+        disabled_message=health.disabled.message if health.disabled else None,
+        retry_at=health.retry_at,
     )

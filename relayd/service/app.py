@@ -23,7 +23,7 @@ from relayd.observe.logs import get_logger, lines_lost
 from relayd.protocol.frames import MASK_COMPILED
 from relayd.service import watchdog
 from relayd.service.acceptor import Acceptor
-from relayd.service.admin import Admin, Readiness
+from relayd.service.admin.wiring import admin_of
 from relayd.service.listeners import Listener, Listeners
 from relayd.service.parts import (
     Ground,
@@ -141,7 +141,6 @@ async def _run(
     writing = trio.CancelScope(shield=True)
     core.start_soon(_run_books, writing, parts.ground.books)
     try:
-        _start_admin(parts, core)
         core.start_soon(probe_disabled, parts.connector)
         core.start_soon(parts.door.slow_heads.watch)
         core.start_soon(parts.measuring.run)
@@ -155,6 +154,7 @@ async def _run(
                 for listener in parts.listeners.public:
                     accept(listener)
                 reloader = Reloader(parts=parts, source=source, accept=accept)
+                _start_admin(parts, reloader, core)
                 _announce(parts, reloader, task_status)
                 _report(parts, core)
                 await parts.draining.wait()
@@ -180,17 +180,8 @@ async def _accept(parts: Parts, listener: Listener, connections: trio.Nursery) -
         await acceptor.run()
 
 
-def _start_admin(parts: Parts, core: trio.Nursery) -> None:
-    token = parts.snapshot.settings.server.admin_token
-    admin = Admin(
-        token=token,
-        readiness=lambda: Readiness(
-            draining=parts.door.draining,
-            overloaded=parts.door.hold.full,
-            ledger_failing=parts.door.books.ledger.failing,
-        ),
-    )
-    listener = parts.listeners.admin
+def _start_admin(parts: Parts, reloader: Reloader, core: trio.Nursery) -> None:
+    listener, admin = parts.listeners.admin, admin_of(parts, reloader)
     acceptor = Acceptor(listener.sock, listener.address, admin.serve, core, parts.reserve)
     core.start_soon(acceptor.run)
 

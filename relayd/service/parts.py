@@ -126,6 +126,7 @@ class Parts:
             :attr:`snapshot`.
         environ: Where descriptors, directories and the service manager's socket are found.
         trust: The TLS contexts in use.
+        loaded_at: When the configuration in force was read, in seconds since the epoch.
         draining: Nothing is accepted any more.
         stopping: No session is waited for.
     """
@@ -141,6 +142,7 @@ class Parts:
     reserve: Reserve
     listeners: Listeners
     measuring: Measuring
+    loaded_at: float
     draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -251,6 +253,7 @@ def build(
     door.on_refused = measuring.refused
     return Parts(
         measuring=measuring,
+        loaded_at=ground.books.wall(),
         started_with=snapshot,
         environ=environ,
         ground=ground,

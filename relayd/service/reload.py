@@ -240,7 +240,7 @@ class Reloader:
         parts, snapshot = self.parts, prepared.snapshot
         limits, door = snapshot.settings.limits, parts.door
         _apply_log(parts.snapshot.settings.log, snapshot.settings.log)
-        parts.trust = prepared.trust
+        parts.trust, parts.loaded_at = prepared.trust, parts.ground.books.wall()
         parts.connector.contexts = prepared.trust.upstream
         parts.roster.update(snapshot.accounts)
         parts.ground.books.limits.sessions_max = sessions_max(limits)

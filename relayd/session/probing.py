@@ -1,4 +1,4 @@
-"""Dialling disabled accounts now and then, to see whether somebody has mended them."""
+"""Dialling accounts without a client, to see whether they work: disabled ones now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relayd.dialect import passthrough, realtime
 from relayd.routing.roster import PROVIDERS, Seat
 from relayd.routing.scheduler import Demand
 from relayd.session.accounts import log_changes
-from relayd.session.connecting import AttemptFailed, Connector, Wish
+from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
 
 LOOK_EVERY_S: Final = 5.0
 PROBE_S: Final = 20.0
@@ -24,24 +24,37 @@ async def probe_disabled(connector: Connector) -> None:
         while True:
             await trio.sleep(LOOK_EVERY_S)
             for account in connector.roster.due_probes(trio.current_time()):
-                nursery.start_soon(_probe, connector, account)
+                nursery.start_soon(_probe_due, connector, account)
 
 
-async def _probe(connector: Connector, account: Account) -> None:
+async def probe(connector: Connector, seat: Seat) -> Connected | AttemptFailed:
+    """Dial the account of ``seat`` as a client's session would, as far as its first frame.
+
+    A failure is not noted about the account; that is for the caller to do, who keeps the seat.
+
+    Returns:
+        What was connected, its endpoint closed; or why nothing was.
+    """
+    deadline = trio.current_time() + PROBE_S
+    try:
+        connected = await connector.attempt(wish_of_probe(seat.account), seat, deadline)
+    except AttemptFailed as failed:
+        return failed
+    connected.endpoint.close()
+    return connected
+
+
+async def _probe_due(connector: Connector, account: Account) -> None:
     standing = connector.roster.standing(account.name)
     if standing is None:
         return
-    now = trio.current_time()
-    with Seat(standing, now) as seat:
-        try:
-            connected = await connector.attempt(_wish(account), seat, now + PROBE_S)
-        except AttemptFailed:
-            return  # still disabled, which the log has said; the next probe is due by itself
-        connected.endpoint.close()
-        log_changes(connector.roster.enable(account.name))
+    with Seat(standing, trio.current_time()) as seat:
+        # Else it is still disabled, which the log has said; the next probe is due by itself.
+        if isinstance(await probe(connector, seat), Connected):
+            log_changes(connector.roster.enable(account.name))
 
 
-def _wish(account: Account) -> Wish:
+def wish_of_probe(account: Account) -> Wish:
     """A session that costs nothing: a Realtime one of no model, or a bare connection."""
     if account.provider in PROVIDERS[passthrough.NAME]:
         return Wish(

@@ -139,6 +139,11 @@ class Session:
             at = trio.current_time() + LAST_RESPONSE_S
             self.leave(Reason.ACCOUNT_REMOVED, at=at, refuse=ACCOUNT_REMOVED)
 
+    @property
+    def leaving(self) -> Reason | None:
+        """Why it is ending, or ends as soon as no response runs."""
+        return self.verdict.reason or self._clock.leaving
+
     def kill(self, reason: Reason = Reason.KILLED) -> None:
         """End at once."""
         self.verdict.end(reason)

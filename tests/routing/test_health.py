@@ -52,6 +52,21 @@ def test_a_disabled_account_is_probed_every_five_minutes() -> None:
     assert due == [300, 600, 900]
 
 
+def test_it_says_when_the_account_is_tried_again() -> None:
+    health = Health("main")
+    assert health.retry_at is None
+    fail(health, limited(30.0), 1.0)
+    assert health.retry_at == 31.0
+    for _ in range(5):
+        fail(health, LOST, 60.0)
+    assert health.retry_at == health.breaker.retry_at == 61.0
+    health.breaker.admit(61.0)
+    assert health.retry_at == 31.0, "nobody knows when a trial ends; the rest is over"
+    health = Health("main")
+    fail(health, FATAL, 5.0)
+    assert health.retry_at == 305.0
+
+
 def test_a_probe_waits_for_a_breaker_that_would_not_admit_it() -> None:
     health = Health("main")
     fail(health, FATAL, 0.0)

@@ -15,7 +15,7 @@ from relayd.config.snapshot import Account
 from relayd.config.url import parse_base_url
 from relayd.routing.breaker import BreakerState, IllegalEventError
 from relayd.routing.classify import Failure, FailureKind, unreachable
-from relayd.routing.health import AccountDisabled, AccountEnabled, BreakerOpened
+from relayd.routing.health import AccountDisabled, AccountEnabled, BreakerClosed, BreakerOpened
 from relayd.routing.roster import PROVIDERS, SERVED_MAX, Roster, Seat, Standing
 
 FATAL = Failure(FailureKind.FATAL, "invalid_api_key", "the key is wrong")
@@ -254,7 +254,59 @@ def test_statistics_show_each_account_in_the_configurations_order() -> None:
         "disabled_by": "invalid_api_key",
         "error_average": 0.0,
         "first_frame_ms": 80.0,
+        "overridden": False,
+        "disabled_message": "the key is wrong",
+        "retry_at": 300.0,
     }
+    assert [each.account for each in roster.standings()] == [SPARE, MAIN]
+
+
+def test_an_override_holds_until_the_next_configuration() -> None:
+    roster = Roster.of([MAIN, SPARE])
+    assert [each.account.name for each in roster.serving("realtime", "gpt-5")] == ["main"]
+
+    with seat(roster):
+        roster.override("main", enabled=False)
+
+        assert roster.serving("realtime", "gpt-5") == ()
+        assert standing(roster).in_flight == 1, "sessions under way go on"
+    assert (standing(roster).account.enabled, standing(roster).overridden) == (False, True)
+    roster.override("main", enabled=False)
+    assert standing(roster).overridden
+    roster.override("main", enabled=True)
+    assert (standing(roster).account, standing(roster).overridden) == (MAIN, False)
+    roster.override("main", enabled=False)
+    roster.update([MAIN, SPARE])
+    assert (standing(roster).account, standing(roster).overridden) == (MAIN, False)
+    assert len(roster.serving("realtime", "gpt-5")) == 1
+    roster.override("unknown", enabled=False)
+
+
+def test_an_overridden_account_that_is_disabled_is_not_probed() -> None:
+    roster = Roster.of([MAIN])
+    seat(roster).fail(FATAL, 0.0)
+    roster.override("main", enabled=False)
+
+    assert roster.due_probes(300.0) == ()
+
+
+def test_what_is_forgiven_is_forgotten_and_told() -> None:
+    roster = Roster.of([MAIN, SPARE])
+    early = seat(roster)
+    early.succeed(first_frame_ms=80.0, now=0.0)
+    for _ in range(5):
+        seat(roster).fail(LOST, 0.0)
+    early.fail(FATAL, 0.0)
+
+    assert roster.forgive("main") == (AccountEnabled("main"), BreakerClosed("main"))
+
+    health = standing(roster).health
+    assert (health.disabled, health.error_average, health.first_frame_ms) == (None, 0.0, 80.0)
+    assert health.breaker.state is BreakerState.CLOSED
+    assert early.fail(FATAL, 0.0) == (), "a late verdict is the old health's"
+    assert standing(roster).health.disabled is None
+    assert roster.forgive("main") == ()
+    assert roster.forgive("unknown") == ()
 
 
 STEPS = st.lists(

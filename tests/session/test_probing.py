@@ -20,7 +20,7 @@ from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.health import PROBE_EVERY_S
 from relayd.routing.roster import Roster, Seat
 from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
-from relayd.session.probing import LOOK_EVERY_S, PROBE_S, probe_disabled
+from relayd.session.probing import LOOK_EVERY_S, PROBE_S, probe, probe_disabled
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.resolve import Resolver
 from tests.conftest import LogLines
@@ -135,3 +135,19 @@ async def test_an_account_that_left_the_configuration_is_not_probed(
     await trio.sleep(2 * PROBE_EVERY_S)
 
     assert connector.attempts == []
+
+
+async def test_a_probe_that_is_asked_for_tells_what_came_of_it(
+    autojump_clock: MockClock, connector: PlayedConnector
+) -> None:
+    standing = connector.roster.standing("talk")
+    assert standing is not None
+    with Seat(standing, trio.current_time()) as seat:
+        failed = await probe(connector, seat)
+        connector.answers.add("talk")
+        connected = await probe(connector, seat)
+
+    assert isinstance(failed, AttemptFailed)
+    assert standing.health.error_average == 0.0, "noting it is for who asked"
+    assert isinstance(connected, Connected)
+    assert connected.endpoint.sock.fileno() == -1

@@ -1,0 +1,92 @@
+"""What the admin API looks at and acts on, as values and callables that relayd is wired to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from relayd.config.snapshot import Snapshot
+from relayd.core.endings import Reason
+from relayd.dialect.base import Conversation
+from relayd.observe.metrics_text import TextFormat
+from relayd.protocol.flow import Flow
+from relayd.service.admin.usage import Spent
+from relayd.service.reload import ReloadOutcome
+from relayd.session.connecting import Connector
+from relayd.session.limits import Limits
+from relayd.session.reporter import Reporter
+
+
+class LiveEndpoint(Protocol):
+    """One side of a session."""
+
+    @property
+    def flow(self) -> Flow | None:
+        """Counts what this side sends; ``None`` while it is not relayed."""
+
+
+class LiveSession(Protocol):
+    """A session that runs, as far as it is shown; see :class:`relayd.session.session.Session`."""
+
+    @property
+    def reporter(self) -> Reporter:
+        """Who and where, and what it has used."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """Whether a turn runs."""
+
+    @property
+    def client_address(self) -> str:
+        """Where its client is."""
+
+    @property
+    def client(self) -> LiveEndpoint:
+        """Its flow counts what goes to the upstream."""
+
+    @property
+    def upstream(self) -> LiveEndpoint:
+        """Its flow counts what goes to the client."""
+
+    @property
+    def leaving(self) -> Reason | None:
+        """Why it ends as soon as no turn runs, or is ending now."""
+
+    def kill(self) -> None:
+        """End it at once, as ``killed``."""
+
+
+@attrs.frozen(kw_only=True)
+class Operations:
+    """Everything beyond the probes.
+
+    Attributes:
+        snapshot: The configuration in force.
+        path: The file it was read from; ``None`` where there is none.
+        loaded_at: When, in seconds since the epoch.
+        sessions: The running ones by id, in the order in which they began.
+        connector: Knows the accounts, and dials them.
+        limits: What keys may use, and do.
+        spent: What of a key's budget is spent and set aside.
+        metrics: The Prometheus exposition, in pieces.
+        draining: Whether relayd accepts nothing new.
+        drain: Stop accepting, and end when the sessions have. Calling again changes nothing.
+        reload: Read the configuration again; a second call waits for the first.
+        wall: Seconds since the epoch.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    path: Path | None
+    loaded_at: Callable[[], float]
+    sessions: Mapping[str, LiveSession]
+    connector: Connector
+    limits: Limits
+    spent: Spent
+    metrics: Callable[[TextFormat], AsyncIterable[bytes]]
+    draining: Callable[[], bool]
+    drain: Callable[[], None]
+    reload: Callable[[], Awaitable[ReloadOutcome]]
+    wall: Callable[[], float]

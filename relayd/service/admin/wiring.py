@@ -1,0 +1,36 @@
+"""The admin listener of a running relayd: what it looks at and acts on."""
+
+from __future__ import annotations
+
+from relayd.service.admin.listener import Admin
+from relayd.service.admin.readiness import Readiness
+from relayd.service.admin.state import Operations
+from relayd.service.parts import Parts
+from relayd.service.reload import Reloader
+
+
+def admin_of(parts: Parts, reloader: Reloader) -> Admin:
+    """The listener that shows ``parts`` and acts on them."""
+    door, books = parts.door, parts.ground.books
+    return Admin(
+        token=parts.snapshot.settings.server.admin_token,
+        readiness=lambda: Readiness(
+            draining=door.draining,
+            overloaded=door.hold.full,
+            ledger_failing=books.ledger.failing,
+        ),
+        operations=Operations(
+            snapshot=lambda: parts.snapshot,
+            path=parts.started_with.file,
+            loaded_at=lambda: parts.loaded_at,
+            sessions=door.sessions,
+            connector=parts.connector,
+            limits=books.limits,
+            spent=books.limits.budgets.look,
+            metrics=parts.measuring.scrape,
+            draining=parts.draining.is_set,
+            drain=parts.draining.set,
+            reload=reloader.reload,
+            wall=books.wall,
+        ),
+    )
