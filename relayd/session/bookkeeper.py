@@ -216,6 +216,11 @@ class Bookkeeper:
         """Keys about which something was noted."""
         return len(self._due)
 
+    @property
+    def away(self) -> bool:
+        """Whether the store did not answer when it was last told something."""
+        return self._away
+
     def post(self, use: KeyUse) -> None:
         """Something was noted about a key."""
         self._due[use] = None

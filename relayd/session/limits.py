@@ -60,6 +60,11 @@ class Limits:
         """Keys about which something was noted that is not applied yet."""
         return self._bookkeeper.waiting
 
+    @property
+    def store_away(self) -> bool:
+        """Whether the store did not answer when it was last told something."""
+        return self._bookkeeper.away
+
     async def run(self) -> None:
         """Apply what is noted; see :meth:`Bookkeeper.run`. Runs as long as there are sessions."""
         await self._bookkeeper.run()

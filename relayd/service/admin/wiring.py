@@ -18,6 +18,8 @@ def admin_of(parts: Parts, reloader: Reloader) -> Admin:
             draining=door.draining,
             overloaded=door.hold.full,
             ledger_failing=books.ledger.failing,
+            state_failing=books.limits.store_away,
+            state_closed=books.limits.on_failure == "closed",
         ),
         operations=Operations(
             snapshot=lambda: parts.snapshot,
