@@ -81,7 +81,8 @@ class ServerSettings:
         metadata=about(
             kinds.ADDRESS,
             "The address of `/livez`, `/readyz`, `/metrics` and the admin API, never one of the"
-            " public ones. A Unix socket has mode 0660; a relative path starts in `$RUNTIME_DIRECTORY`, else in the working"
+            " public ones. A Unix socket has mode 0660; a relative path starts in"
+            " `$RUNTIME_DIRECTORY`, else in the working"
             " directory.",
         ),
     )

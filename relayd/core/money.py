@@ -22,5 +22,5 @@ def nano_of(usd: Decimal) -> int:
 
 
 def usd_of(nano: int) -> Decimal:
-    """Nano-dollars as dollars, exactly."""
-    return Decimal(nano) * _NANO_USD
+    """Nano-dollars as dollars, exactly; nothing as a plain 0, which would else be 0E-9."""
+    return Decimal(nano) * _NANO_USD if nano else Decimal(0)

@@ -21,8 +21,8 @@ from relayd.service import app
 from relayd.service.parts import open_books
 from relayd.session.books import Books
 from relayd.session.limits import Limits
-from tests.faults.harness import CREATE, KEY
-from tests.faults.wire import CLOSE, TEXT, Frame, Wire, frame
+from tests.faults.harness import CREATE, KEY, REALTIME, Relay
+from tests.faults.wire import CLOSE, TEXT, Frame, Response, Wire, frame
 
 NOON: Final = datetime.datetime(2026, 11, 2, 12, tzinfo=datetime.UTC)
 """A Monday, half a day before the budgets of a day begin anew."""
@@ -173,6 +173,26 @@ async def said_goodbye(wire: Wire) -> int | None:
     await wire.finish()
     await wire.end()
     return got.close_code
+
+
+async def refused(relay: Relay, path: str = REALTIME, *, source: str = "127.0.0.1") -> Response:
+    """The answer to an upgrade that is not accepted."""
+    return await relay.refusal(await relay.asking(path, source=source))
+
+
+def error_of(response: Response) -> dict[str, Any]:
+    """The error that a refusal tells, all but its message."""
+    error: dict[str, Any] = json.loads(response.body)["error"]
+    assert error.pop("message")
+    return error
+
+
+def header(response: Response, name: str) -> str | None:
+    """A header's value; none is there twice."""
+    lines = [line.partition(": ") for line in response.head.split("\r\n")[1:]]
+    found = [value for given, _, value in lines if given.lower() == name.lower()]
+    assert len(found) <= 1
+    return found[0] if found else None
 
 
 def watch_books(monkeypatch: pytest.MonkeyPatch) -> list[Books]:
