@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import attrs
 import pytest
 import trio
 import trustme
+from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
@@ -209,10 +211,12 @@ async def test_a_client_connects_again_as_the_page_shows(
 # -- operating.md
 
 OPERATORS = blocks_of(OPERATING)
+SQLITE = shutil.which("sqlite3")
 HAPROXY = shutil.which("haproxy")
 HAPROXY_CONFIG = "haproxy.cfg"
 KEY_SHOWN = "rk_…"
 DIGEST_SHOWN = "sha256:…"
+SESSION_SHOWN = "sess_…"
 PROXIED = """[server]
 proxy_protocol = true
 trusted_proxies = ["127.0.0.1"]
@@ -290,19 +294,26 @@ class Operator:
                 stage.places[PLAIN] = self.relayd.address
             case "live":
                 await self.nursery.start(self._converse)
+                session = json.loads(await stage.run("relayd sessions --json", INTERPRETERS["sh"]))
+                stage.places[SESSION_SHOWN] = session["session_id"]
 
     async def _converse(self, task_status: trio.TaskStatus[None]) -> None:
-        """A client that stays until it is sent away."""
-        key = {"x-api-key": self.stage.real(KEY_SHOWN)}
+        """A client that hears one response, and stays until it is sent away."""
+        headers = {"x-api-key": self.stage.real(KEY_SHOWN), "x-relayd-tag": "kitchen/timer"}
         url = self.stage.real(f"ws://{PLAIN}/v1/realtime?model=gpt-realtime")
-        async with connect(url, additional_headers=key) as socket:
-            await socket.recv()
-            task_status.started()
-            async for _ in socket:
+        async with connect(url, additional_headers=headers) as socket:
+            await socket.send('{"type": "response.create"}')
+            while json.loads(await socket.recv())["type"] != "response.done":
                 pass
+            task_status.started()
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(SQLITE is None, reason="there is no sqlite3")
 async def test_an_operator_finds_all_that_is_needed(host: Stage, nursery: trio.Nursery) -> None:
     operator = Operator(host, nursery)
     for block in OPERATORS:
