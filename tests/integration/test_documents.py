@@ -39,7 +39,7 @@ from tests.integration.test_other_clients import node
 CONNECTING = "connecting.md"
 OPERATING = "operating.md"
 PAGES = (CONNECTING, OPERATING)
-PAGE_LINES_MAX = 400
+PAGE_LINES_MAX = 420
 
 ETC = DOCS.parent / "etc"
 PLAIN = "127.0.0.1:8765"
