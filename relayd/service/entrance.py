@@ -79,11 +79,11 @@ async def read_head(visit: Visit, house: House) -> Head:
         with trio.CancelScope(deadline=deadline) as scope:
             slow_at = visit.accepted_at + SLOW_AFTER_S
             house.slow_heads.add(visit.address, token, scope, slow_at=slow_at, number=visit.number)
-            proxied = await _proxied(visit) if due else None
+            visit.proxied = await _proxied(visit) if due else None
             if house.tls is not None:
                 visit.sock = await _secured(visit, house.tls, deadline)
             head = await _rest_of_head(visit, reader)
-            visit.client_address = client_address(visit.address, head, server, proxied)
+            visit.client_address = client_address(visit.address, head, server, visit.proxied)
             return head
     finally:
         house.slow_heads.remove(visit.address, token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -23,9 +24,13 @@ from relayd.service.http.service import HttpLimits, Outcome, RequestFacts, Servi
 from relayd.service.visit import Visit
 from relayd.session.admission import check_key
 from relayd.session.authentication import authenticate
+from relayd.session.client_address import client_address
 from relayd.session.origin import check_origin
 
 log = get_logger()
+
+OPEN_MAX: Final = 1024
+"""Connections beside sessions; over it, those that wait for a next request are ended."""
 
 OWNED_BY: Final = "relayd"
 """Who a client is told owns a model: which account serves it is not for clients to know."""
@@ -76,7 +81,7 @@ class PublicApi:
         limits = self.house.snapshot.settings.limits
         connection = HttpConnection(
             sock=visit.sock,
-            client_address=visit.client_address,
+            client_address=partial(self._address, visit),
             service=Service(
                 limits=HttpLimits(
                     head_max_bytes=limits.request_head_max_bytes,
@@ -90,11 +95,20 @@ class PublicApi:
                 tell=tell,
             ),
         )
+        if len(self._open) >= OPEN_MAX:
+            self.drain()
         self._open.add(connection)
         try:
             await connection.serve(head, visit.leftover)
         finally:
             self._open.discard(connection)
+
+    def _address(self, visit: Visit, head: Head | None) -> str:
+        """Where a request comes from; a proxy may send those of several clients."""
+        if head is None:
+            return visit.client_address
+        server = self.house.snapshot.settings.server
+        return client_address(visit.address, head, server, visit.proxied)
 
     def drain(self) -> None:
         """End the connections that only wait for a next request."""

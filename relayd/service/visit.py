@@ -12,6 +12,7 @@ import trio
 from relayd.core.refusals import Refusal
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
+from relayd.protocol.proxy_protocol import ProxyHeader
 from relayd.protocol.upgrade import refusal_response
 from relayd.transport import raw
 from relayd.transport.errors import DialError
@@ -20,8 +21,6 @@ log = get_logger()
 
 REFUSE_GRACE_S: Final = 1.0
 """How long a refused client gets to take its answer and hang up."""
-
-_RECEIVE_BYTES: Final = 16384
 
 
 class Refused(Exception):
@@ -48,6 +47,7 @@ class Visit:
         on_refused: Told if it is turned away.
         address: The peer's, by the socket.
         client_address: What the client counts as, once its head is read: a trusted proxy's word.
+        proxied: The PROXY protocol header, where one is due.
         leftover: What followed the head.
         holdings: What gives back, last taken first, what this connection holds.
     """
@@ -62,6 +62,7 @@ class Visit:
     key: str | None = None
     head_only: bool = False
     client_address: str = attrs.Factory(lambda self: self.address, takes_self=True)
+    proxied: ProxyHeader | None = None
     leftover: bytes = b""
     settled: bool = False  # its one line is written, or its session's will be
     holdings: list[Callable[[], None]] = attrs.field(factory=list)
@@ -83,10 +84,8 @@ async def refuse(visit: Visit, refusal: Refusal) -> None:
     with trio.move_on_after(REFUSE_GRACE_S):
         try:
             await raw.send_all(visit.sock, response)
-            # Closing a socket with unread bytes resets it, and the answer with it.
             visit.sock.shutdown(socket.SHUT_WR)
-            while await raw.receive(visit.sock, _RECEIVE_BYTES):
-                pass
+            await raw.drop_rest(visit.sock)
         except (DialError, OSError):
             return  # it left without waiting for the answer
 

@@ -8,10 +8,14 @@ import trio
 
 from relayd.config.snapshot import Account
 from relayd.dialect import passthrough, realtime
+from relayd.observe.events import LogEvent
+from relayd.observe.logs import get_logger
 from relayd.routing.roster import PROVIDERS, Seat
 from relayd.routing.scheduler import Demand
 from relayd.session.accounts import log_changes
 from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
+
+log = get_logger()
 
 LOOK_EVERY_S: Final = 5.0
 PROBE_S: Final = 20.0
@@ -49,9 +53,12 @@ async def _probe_due(connector: Connector, account: Account) -> None:
     if standing is None:
         return
     with Seat(standing, trio.current_time()) as seat:
-        # Else it is still disabled, which the log has said; the next probe is due by itself.
-        if isinstance(await probe(connector, seat), Connected):
-            log_changes(connector.roster.enable(account.name))
+        try:
+            # Else it is still disabled, which the log has said; the next probe is due by itself.
+            if isinstance(await probe(connector, seat), Connected):
+                log_changes(connector.roster.enable(account.name))
+        except Exception as error:  # noqa: BLE001 - the boundary of a probe: a bug in it ends no session
+            log.error(LogEvent.SESSION_CRASHED, traceback=error)
 
 
 def wish_of_probe(account: Account) -> Wish:

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Final
 
 import trio
 
 from relayd.transport.errors import DialError, DialErrorKind, from_errno
+
+DROP_MAX_BYTES: Final = 1 << 20
+"""What a peer that is being turned away may still send before it is cut off."""
+
+_DROP_BYTES: Final = 16384
 
 
 def receive_now(sock: socket.socket, max_bytes: int) -> bytes | None:
@@ -46,6 +52,26 @@ async def receive(sock: socket.socket, max_bytes: int) -> bytes:
             raise DialError(DialErrorKind.CONNECTION_LOST, _words(error)) from None
         except OSError as error:
             raise from_errno(error.errno or 0, "the peer") from None
+
+
+async def drop_rest(sock: socket.socket) -> None:
+    """Read and drop what a peer still sends, to its end, but no more than :data:`DROP_MAX_BYTES`.
+
+    Closing a socket with unread bytes resets it, and the last answer with it. Other tasks run after
+    every receive, however fast the peer is.
+
+    Raises:
+        DialError: The connection is lost.
+
+    Cancelling it loses only what was to be dropped.
+    """
+    budget = DROP_MAX_BYTES
+    while budget > 0:
+        data = await receive(sock, _DROP_BYTES)
+        if not data:
+            return
+        budget -= len(data)
+        await trio.lowlevel.checkpoint()
 
 
 async def send_all(sock: socket.socket, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from tests.cli.conftest import Ops
 
@@ -23,5 +24,6 @@ async def test_it_begins_and_says_for_how_long(
 
     assert await ops.run("drain") == 0
 
+    await wait_all_tasks_blocked()  # it begins when its answer has been sent
     assert ops.stage.done == ["drain"]
     assert capsys.readouterr().out == f"relayd drains; {words}\n"

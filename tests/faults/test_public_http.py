@@ -164,6 +164,20 @@ async def test_a_trusted_proxy_s_word_is_the_client_s_address(stage: Stage) -> N
     assert b"forwarded" not in head.lower()
 
 
+async def test_a_proxy_may_send_several_clients_over_one_connection(stage: Stage) -> None:
+    only = attrs.evolve(KEY, allowed_ips=(ipaddress.ip_network("203.0.113.9"),))
+    async with stage.relay(account(9), key=only, trusted_proxies=(LOOPBACK,)) as relay:
+        wire = await relay.client()
+        statuses = []
+        for address in ("203.0.113.9", "203.0.113.10"):
+            await wire.send(request("GET", MODELS, BEARER | {"X-Forwarded-For": address}))
+            statuses.append((await answer(wire)).status)
+        line = await relay.log.wait(LogEvent.REQUEST_ENDED, 2)
+
+    assert statuses == [200, 403]
+    assert line["client_address"] == "203.0.113.10"
+
+
 async def test_nobody_else_is_believed(stage: Stage) -> None:
     async with stage.relay(account(9)) as relay:
         client = await relay.asking(headers={"X-Forwarded-For": "203.0.113.9", "Authorization": ""})

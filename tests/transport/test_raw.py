@@ -143,3 +143,44 @@ async def test_what_openssl_says_becomes_one_sentence(pair: Pair) -> None:
             await raw.receive(sock, 1)
         with pytest.raises(DialError, match=r"^TLS failed: BAD_RECORD$"):
             await raw.send_all(sock, b"x")
+
+
+async def test_the_rest_of_a_fast_peer_is_dropped_while_others_run() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    with near, far:
+        far.send(bytes(100_000))
+        far.shutdown(socket.SHUT_WR)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await raw.drop_rest(near)
+            nursery.cancel_scope.cancel()
+
+    assert turns >= 3, "others run between receives"
+
+
+async def test_a_peer_that_never_ends_is_left_after_a_while() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    with near, far:
+
+        async def send_for_ever() -> None:
+            while True:
+                await trio.lowlevel.wait_writable(far)
+                far.send(bytes(65536))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_for_ever)
+            with trio.fail_after(5.0):
+                await raw.drop_rest(near)
+            nursery.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -17,7 +18,7 @@ from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.head import Head, HeadError
 from relayd.protocol.http1 import RequestReader, framing_of
 from relayd.service.http.exchange import Exchange
-from relayd.service.http.incoming import RECEIVE_BYTES, Incoming
+from relayd.service.http.incoming import Incoming
 from relayd.service.http.outgoing import ClientLost, Loss, Outgoing
 from relayd.service.http.refusals import PIPELINING, HttpFault, refused_response
 from relayd.service.http.responses import encode_whole
@@ -36,12 +37,13 @@ class HttpConnection:
     Attributes:
         sock: Connected and non-blocking, plain or TLS; the caller closes it afterwards, which
             resets the connection of a client that was stuck.
-        client_address: Where the client is, for requests and the log.
+        client_address: Where the client is, for requests and the log, by a request's head: a proxy
+            may send those of several clients over one connection. ``None`` where no head came.
         service: Who answers, and within which limits.
     """
 
     sock: socket.socket
-    client_address: str
+    client_address: Callable[[Head | None], str]
     service: Service
     _incoming: Incoming = attrs.field(init=False)
     _outgoing: Outgoing = attrs.field(init=False)
@@ -97,7 +99,7 @@ class HttpConnection:
             service=self.service,
             head=head,
             framing=framing,
-            client_address=self.client_address,
+            client_address=self.client_address(head),
             incoming=self._incoming,
             outgoing=self._outgoing,
         )
@@ -113,6 +115,8 @@ class HttpConnection:
         """The next request; ``None`` where there is none to answer."""
         limits = self.service.limits
         data = b""
+        if self.service.closing():  # it began while the last response was sent
+            return None
         with trio.move_on_after(limits.idle_s) as self._idle:
             data = await self._incoming.receive()
         self._idle = None
@@ -161,7 +165,7 @@ class HttpConnection:
                     outcome=outcome,
                     reason=str(refusal.code),
                     key=None,
-                    client_address=self.client_address,
+                    client_address=self.client_address(head),
                     duration_ms=0,
                     bytes_in=0,
                     bytes_out=len(data) if outcome is Outcome.COMPLETE else 0,
@@ -169,17 +173,13 @@ class HttpConnection:
             )
 
     async def _part(self) -> None:
-        """Send the end of the stream, and let the client take what came before it.
-
-        Closing a socket with unread bytes resets it, and the last response with it.
-        """
+        """Send the end of the stream, and let the client take what came before it."""
         with trio.move_on_after(PART_S):
             try:
                 if isinstance(self.sock, ssl.SSLSocket):
                     _notify(self.sock)
                 self.sock.shutdown(socket.SHUT_WR)
-                while await raw.receive(self.sock, RECEIVE_BYTES):
-                    pass
+                await raw.drop_rest(self.sock)
             except (DialError, OSError):
                 return  # it left
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, AsyncIterable
 from functools import partial
+from typing import Final
 
 import attrs
 import trio
@@ -39,6 +40,9 @@ from relayd.service.http.responses import (
     encode_whole,
 )
 from relayd.service.http.service import Outcome, RequestFacts, Service, new_request_id
+
+UNWELCOME: Final = frozenset({401, 403})
+"""Statuses after which a connection ends: without a key nobody keeps one for long."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -166,7 +170,7 @@ class Exchange:
                 self._lose(Loss.CLIENT_GONE)
                 return
             answer = refused_response(answer)
-        keep = not self._must_close()
+        keep = not (self._must_close() or answer.status in UNWELCOME)
         if isinstance(answer, Stream | Sse):
             await self._send_stream(answer, nursery, close=not keep)
         else:

@@ -160,7 +160,7 @@ class Stage:
                     return
                 head = reader.feed(data)
             self.connection = HttpConnection(
-                sock=sock, client_address="192.0.2.1", service=self.service
+                sock=sock, client_address=lambda _: "192.0.2.1", service=self.service
             )
             await self.connection.serve(head, reader.leftover)
             self.ended_at = trio.current_time()

@@ -15,9 +15,11 @@ import trio
 import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.head import Head, Query
 from relayd.service.http.connection import PART_S, HttpConnection
 from relayd.service.http.exchange import Exchange
+from relayd.service.http.refusals import HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json, Response, Sse, SseEvent, Stream, Text
 from relayd.service.http.router import Route, Router
@@ -193,9 +195,32 @@ async def test_draining_ends_it_with_the_response_in_progress() -> None:
     stage = Stage()
     async with stage.client() as client:
         assert not (await client.ask("GET", "/one")).closes
+        await wait_all_tasks_blocked()
         stage.closing = True
 
         assert (await client.ask("GET", "/two")).closes
+        assert await client.rest() == b""
+
+
+async def test_a_drain_that_begins_while_a_response_is_sent_ends_it_behind_it() -> None:
+    stage = Stage()
+    async with stage.client() as client:
+        assert not (await client.ask("GET", "/one")).closes
+        stage.closing = True  # before the connection waits for another request
+
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("code", [RefusalCode.MISSING_API_KEY, RefusalCode.KEY_EXPIRED])
+async def test_a_client_without_a_valid_key_does_not_keep_its_connection(
+    code: RefusalCode,
+) -> None:
+    async def handler(_: Request) -> Response:
+        raise HttpRefused(Refusal(code, "No."))
+
+    stage = Stage(handler)
+    async with stage.client() as client:
+        assert (await client.ask("GET", "/one")).closes
         assert await client.rest() == b""
 
 
@@ -272,7 +297,9 @@ async def test_a_head_that_a_laxer_reader_has_passed_is_refused() -> None:
         headers=((b"content-length", b"3"), (b"transfer-encoding", b"chunked")),
         early_bytes=0,
     )
-    connection = HttpConnection(sock=near, client_address="192.0.2.1", service=stage.service)
+    connection = HttpConnection(
+        sock=near, client_address=lambda _: "192.0.2.1", service=stage.service
+    )
     with near:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.serve, head, b"abc")
