@@ -18,8 +18,11 @@ from relayd.observe.events import EVENTS, LogEvent
 # A run gives the same verdict every time, on a slow machine too; HYPOTHESIS_PROFILE=explore
 # looks for examples that no run has tried yet.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+# `make test` is for every few minutes; the recipe of .ci/run sets CI and takes twice the examples.
+_USUAL = "repeatable" if os.environ.get("CI") else "quick"
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))
 
 _HEAD = {"ts", "level", "event"}
 
