@@ -140,7 +140,11 @@ class HeadReader:
             raise HeadError(_raw_refusal(error.fault)) from None
         if raw is None:
             return None
-        return parse_head(raw, early_bytes=len(self._scanner.leftover))
+        return self._parse(raw, len(self._scanner.leftover))
+
+    def _parse(self, raw: bytes, early_bytes: int) -> Head:
+        """The head in ``raw``, behind which so many bytes have come."""
+        return parse_head(raw, early_bytes=early_bytes)
 
 
 def parse_head(raw: bytes, *, early_bytes: int = 0) -> Head:

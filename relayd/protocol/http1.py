@@ -19,8 +19,7 @@ import attrs
 
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.fields import encode_head
-from relayd.protocol.head import Head, HeadError, malformed, parse_head
-from relayd.protocol.raw_head import HeadScanner, RawFault, RawHeadError
+from relayd.protocol.head import Head, HeadReader, malformed, parse_head
 
 CHUNK_LINE_MAX_BYTES: Final = 256
 """One chunk-size line without its line end: up to eight digits, and an extension."""
@@ -53,42 +52,20 @@ _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x8
 # -- the request's head
 
 
-class RequestReader:
-    """Reads a request's head as :class:`~relayd.protocol.head.HeadReader` does, bodies included.
+class RequestReader(HeadReader):
+    """A :class:`~relayd.protocol.head.HeadReader` that takes requests with bodies.
 
     It differs in one thing: a single ``Transfer-Encoding: chunked`` is taken. That line is set
     aside, the rest must be a head that is taken from everybody, and the line must not contradict
     it. Nothing that has passed needs another look by :func:`framing_of`, and a ``GET`` has no
     body, so that an upgrade is still refused with either header.
-
-    Args:
-        max_bytes: The longest head, its empty line included.
     """
 
-    __slots__ = ("_scanner",)
+    __slots__ = ()
 
-    def __init__(self, max_bytes: int) -> None:
-        self._scanner = HeadScanner(max_bytes)
-
-    @property
-    def leftover(self) -> bytes:
-        """What followed the head, once it is complete."""
-        return self._scanner.leftover
-
-    def feed(self, data: bytes) -> Head | None:
-        """The head, or ``None`` while it is incomplete. Not to be called again after either end.
-
-        Raises:
-            HeadError: These bytes can no longer become a request that relayd takes.
-        """
-        try:
-            raw = self._scanner.feed(data)
-        except RawHeadError as error:
-            raise HeadError(_raw_refusal(error.fault)) from None
-        if raw is None:
-            return None
+    def _parse(self, raw: bytes, early_bytes: int) -> Head:
         plain, codings = _CODING_LINE.subn(b"", raw)
-        head = parse_head(plain, early_bytes=len(self._scanner.leftover))
+        head = parse_head(plain, early_bytes=early_bytes)
         if codings:
             line = (b"transfer-encoding", b"chunked")
             head = attrs.evolve(head, headers=(*head.headers, *[line] * codings))
@@ -341,9 +318,3 @@ def response_head(
 def encode_chunk(data: bytes) -> bytes:
     """``data`` as one chunk. An empty one would end the body, so there is none."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
-def _raw_refusal(fault: RawFault) -> Refusal:
-    too_much = fault in {RawFault.TOO_LONG, RawFault.TOO_MANY}
-    code = RefusalCode.HEAD_TOO_LARGE if too_much else RefusalCode.MALFORMED_REQUEST
-    return Refusal(code, f"The request's head holds {fault.value}.")

@@ -305,36 +305,3 @@ def _refused(
         dialect=None if route is None else route.dialect,
         key_name=None if key is None else key.name,
     )
-
-
-@attrs.define(eq=False)
-class OpenQuota:
-    """Limits nothing but how many sessions are open at once in this process.
-
-    Attributes:
-        sessions_max: At least 1; what a configured 0 stands for is for the caller to know.
-        live: Leases not yet released.
-    """
-
-    sessions_max: int
-    live: int = attrs.field(default=0, init=False)
-
-    async def take(self, grant: Grant) -> Lease | Refusal:
-        """See :class:`Quota`. Never waits, so no cancellation falls between count and lease."""
-        if self.live >= self.sessions_max:
-            message = "The relay has as many sessions as it may; try again shortly."
-            return Refusal(RefusalCode.OVERLOAD, message, retry_after_s=1.0)
-        self.live += 1
-        return _SessionLease(self)
-
-
-@attrs.define(eq=False)
-class _SessionLease:
-    _quota: OpenQuota
-    _released: bool = attrs.field(default=False, init=False)
-
-    def release(self) -> None:
-        """See :class:`Lease`."""
-        if not self._released:
-            self._released = True
-            self._quota.live -= 1

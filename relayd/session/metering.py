@@ -20,7 +20,7 @@ from relayd.config.snapshot import Key
 from relayd.core.endings import Reason
 from relayd.core.money import usd_of
 from relayd.dialect.meter import Charge, Receipt, Refuse, Ticket, Turn, TurnAsk, Usage, Wait
-from relayd.ledger.costs import cost_of, reserve_for, time_cost
+from relayd.ledger.costs import cost_of, known_cost, reserve_for, time_cost
 from relayd.ledger.rows import Row
 from relayd.observe.bus import SessionFacts
 from relayd.observe.logs import get_logger
@@ -153,7 +153,8 @@ class SessionMeter:
     def settle(self, turn: Turn, hold: Hold | None, reserve_nano: int) -> Charge:
         """A turn is over; see :class:`~relayd.dialect.meter.Ticket`.
 
-        Where its cost turns out to be unknown, a budget bears what was set aside for it.
+        Where its cost turns out to be unknown, a budget bears what is known of it, and at least
+        what was set aside.
         """
         usage, ended_at = turn.usage, self.books.wall()
         cost_nano = 0 if usage is None else self._cost(usage, self._price, self.upstream_model)
@@ -163,7 +164,9 @@ class SessionMeter:
         if hold is not None and usage is None:
             hold.void()
         elif hold is not None:
-            debit_nano = reserve_nano if cost_nano is None else cost_nano
+            debit_nano = cost_nano
+            if debit_nano is None:
+                debit_nano = max(self._known(usage, self._price), reserve_nano)
             hold.settle(debit_nano, _tokens(usage), ended_at)
         return Charge(usage=usage, cost_usd=self._counted(usage, cost_nano), receipt=receipt)
 
@@ -185,7 +188,8 @@ class SessionMeter:
             reason="completed",
         )
         receipt = self._put(entry, usage, cost_nano)
-        self._charge(cost_nano, _tokens(usage), ended_at)
+        debit_nano = self._known(usage, price) if cost_nano is None else cost_nano
+        self._charge(debit_nano, _tokens(usage), ended_at)
         return Charge(usage=usage, cost_usd=self._counted(usage, cost_nano), receipt=receipt)
 
     def look(self, now: float) -> float:
@@ -254,6 +258,12 @@ class SessionMeter:
         if cost is None:
             self._unpriced_used(model)
         return cost
+
+    def _known(self, usage: Usage | None, price: Price | None) -> int:
+        """What is known of a cost that is not known as a whole."""
+        if usage is None or price is None:
+            return 0
+        return known_cost(usage, price, self.key.price_factor)
 
     def _unpriced_used(self, model: str | None) -> None:
         """Something cost nobody knows what. A key with a budget does not go on like that."""

@@ -28,7 +28,7 @@ from relayd.routing.scheduler import choose
 from relayd.service.acceptor import SlowHeads
 from relayd.service.door import Door
 from relayd.service.parts import open_books
-from relayd.session.admission import OpenQuota
+from relayd.session.books import Books
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -90,7 +90,7 @@ class Stage:
     log: LogLines
     reactor: Reactor = attrs.field(factory=Reactor)
     hold: HoldBudget = attrs.field(factory=lambda: HoldBudget(1 << 20))
-    quota: OpenQuota = attrs.field(factory=lambda: OpenQuota(10))
+    books: Books = attrs.field(factory=lambda: open_books(SNAPSHOT, Database.open(None), time.time))
     play: Play = at_once
     refusal: Refusal | None = None
     deadlines: list[float] = attrs.field(factory=list)
@@ -118,8 +118,8 @@ class Stage:
                 tls=None,
                 reactor=self.reactor,
                 connector=connector,
-                quota=self.quota,
-                books=open_books(SNAPSHOT, Database.open(None), time.time),
+                quota=self.books.limits,
+                books=self.books,
                 bus=Bus(),
                 hold=self.hold,
                 slow_heads=SlowHeads(64),
@@ -147,7 +147,11 @@ class Stage:
         assert self._near.fileno() == -1
         assert self.endpoint is None or self.endpoint.sock.fileno() == -1
         assert len(self.reactor) == 0
-        assert (self.hold.bytes_held, self.quota.live, len(self.door.slow_heads)) == (0, 0, 0)
+        assert (self.hold.bytes_held, self.books.limits.live, len(self.door.slow_heads)) == (
+            0,
+            0,
+            0,
+        )
         assert sum(each.in_flight for each in self.door.connector.roster.statistics()) == 0
         assert self.door.sessions == {}
         (line,) = self.log.of(LogEvent.CONNECTION_REFUSED) + self.log.of(LogEvent.SESSION_ENDED)
@@ -248,7 +252,7 @@ async def test_a_process_that_holds_too_much_takes_no_new_work(stage: Stage) -> 
 
 
 async def test_over_the_quota_nothing_is_dialled(stage: Stage) -> None:
-    stage.quota = OpenQuota(0)
+    stage.books.limits.sessions_max = 0
 
     response, line = await stage.refused(ASK)
 

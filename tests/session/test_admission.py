@@ -19,8 +19,6 @@ from relayd.session.admission import (
     MODEL_MAX_CHARS,
     TAG_HEADER,
     Grant,
-    OpenQuota,
-    Quota,
     RefusedAdmission,
     admit,
     check_key,
@@ -469,32 +467,3 @@ def test_no_decision_shows_a_key_that_the_client_sent(
     else:
         assert KEY not in decision.body().decode()
     assert KEY not in repr(decision)
-
-
-# -- the quota
-
-
-async def test_the_open_quota_counts_sessions_up_to_its_maximum() -> None:
-    quota, grant = OpenQuota(sessions_max=2), granted(REALTIME)
-    first, second = await quota.take(grant), await quota.take(grant)
-
-    third = await quota.take(grant)
-
-    assert not isinstance(first, Refusal)
-    assert not isinstance(second, Refusal)
-    assert isinstance(third, Refusal)
-    assert (third.code, third.status) == (RefusalCode.OVERLOAD, 503)
-    assert third.retry_after_s == 1
-    assert quota.live == 2
-
-
-async def test_a_released_lease_makes_room_and_is_released_once() -> None:
-    quota: Quota = OpenQuota(sessions_max=1)
-    lease = await quota.take(granted(REALTIME))
-    assert not isinstance(lease, Refusal)
-
-    lease.release()
-    lease.release()
-
-    assert not isinstance(await quota.take(granted(REALTIME)), Refusal)
-    assert isinstance(await quota.take(granted(REALTIME)), Refusal)

@@ -326,6 +326,20 @@ async def test_a_turn_whose_cost_is_unknown_costs_a_budget_what_was_set_aside(de
     assert isinstance(await answer.decision.wait(), Refuse)
 
 
+async def test_a_transcription_whose_cost_is_unknown_costs_a_budget_what_is_known(
+    desk: Desk,
+) -> None:
+    assert not await desk.limits.budgets.exhausted(WITH_BUDGET)  # as when the session was let in
+    meter = desk.meter(WITH_BUDGET)
+    heard = Usage(source="transcription", input_text=100, input_audio=9, input_total=109)
+    meter.told("gpt-realtime", "gpt-realtime")
+
+    assert meter.transcribed(heard, 11.0).cost_usd is None
+    await applied()
+
+    assert (await desk.limits.budgets.look(WITH_BUDGET))[0] == 400_000
+
+
 async def test_a_turn_that_the_upstream_begins_while_the_ledger_refuses_is_the_last(
     desk: Desk,
 ) -> None:
