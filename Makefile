@@ -6,6 +6,11 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 py
     && echo $(name))))
 BIN := .venv/bin
 STAMP := .venv/made-for
+# In several processes; tests/conftest.py says how many.
+FAST_TESTS := $(BIN)/python -m pytest -m "not slow" -n auto --dist=worksteal
+
+# Else every process, and every relayd that a test starts, would compile all modules once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The stamp holds the path that the environment was made for: a copied or moved tree makes its own.
 ifneq ($(file <$(STAMP)),$(CURDIR))
@@ -19,7 +24,7 @@ run: $(STAMP) ## start relayd with simulated upstreams, and say what to try
 	@$(BIN)/relayd serve --config etc/relayd.toml --welcome
 
 test: $(STAMP) ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(FAST_TESTS)
 
 setup: $(STAMP) ## make .venv and install the pinned dependencies
 
@@ -29,7 +34,7 @@ check: $(STAMP) ## lint, format, spelling, types, import rules, tests
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow"
+	$(FAST_TESTS)
 
 fix: $(STAMP) ## format, mend what ruff can mend, write the generated documents
 	$(BIN)/ruff check --fix-only .

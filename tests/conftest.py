@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -24,7 +25,27 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000
 _USUAL = "repeatable" if os.environ.get("CI") else "quick"
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))
 
+WORKERS_MAX = 5
+
 _HEAD = {"ts", "level", "event"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors, since a fifth of the time is waiting; five at most.
+
+    More would cost more than they do: each of them has to read all tests first.
+    """
+    return min(len(os.sched_getaffinity(0)) + 1, WORKERS_MAX)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests and all modules out of later garbage collections: they live to the end.
+
+    With them a full collection takes 0.2 s, and all of them a twelfth of the run.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @attrs.define
