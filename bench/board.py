@@ -37,8 +37,10 @@ class Counter(enum.IntEnum):
     SENT_BYTES = 0
     RECEIVED_BYTES = 1
     ESTABLISHED = 2  # sessions that have seen session.created
-    COMPLETED = 3  # sessions that were opened and closed again
-    BLOCKED = 4  # paced messages not sent, because the socket took no more
+    COMPLETED = 3  # sessions that were opened and closed again, turns or leases that ended
+    BLOCKED = 4  # paced messages that the socket did not take, turns that met the one before
+    BEGUN = 5  # turns
+    ACCEPTED = 6  # sessions that the upstream has accepted
 
 
 _HEADER_CELLS: Final = 1

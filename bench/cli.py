@@ -16,7 +16,7 @@ from bench.failures import RunFailed
 from bench.processes import raise_descriptor_limit
 from bench.progress import Progress
 from bench.relays import RelayKind
-from bench.rows import ROWS, Row, Traffic
+from bench.rows import ROWS, Row
 from bench.run import Setting, measure, share_cpus
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EX_UNAVAILABLE: Final = 69
 QUICK_SECONDS: Final = 0.5
-_COMPARED: Final = (RelayKind.RELAYD, RelayKind.HAPROXY)
+DESCRIPTORS_KEPT: Final = 256  # as relayd does, for everything that is no session
 
 
 @click.command()
@@ -37,8 +37,8 @@ _COMPARED: Final = (RelayKind.RELAYD, RelayKind.HAPROXY)
     "kinds",
     multiple=True,
     type=click.Choice(RelayKind, case_sensitive=False),
-    help="What to measure; may be repeated. Default: relayd and haproxy, by turns. "
-    "direct: no relay, the generator's own ceiling.",
+    help="What to measure; may be repeated. Default: relayd and what the row compares it with, "
+    "by turns. bare: a Trio relay that copies bytes. direct: none, the generator's own ceiling.",
 )
 @click.option(
     "--relayd",
@@ -63,7 +63,7 @@ def main(
     relayd: Path,
     directory: Path | None,
 ) -> None:
-    """Measure relayd, and HAProxy beside it in the same run.
+    """Measure relayd, and HAProxy or a bare relay beside it in the same run.
 
     A ROW is one kind of traffic, "all" is every row and the default, "table" prints the kept
     results as Markdown. Exits with 69 if a row could not be measured.
@@ -72,8 +72,7 @@ def main(
         click.echo(table.markdown(results.read_all(directory or results.DIRECTORY)))
         return
     wanted = list(ROWS.values()) if not names or "all" in names else [ROWS[n] for n in names]
-    kinds = kinds or _COMPARED
-    if directory is None and not quick and RelayKind.RELAYD in kinds:
+    if directory is None and not quick and (not kinds or RelayKind.RELAYD in kinds):
         directory = results.DIRECTORY
     signal.signal(signal.SIGTERM, _leave)
     relay_cpus, load_cpus = share_cpus()
@@ -85,7 +84,7 @@ def main(
             load_cpus=load_cpus,
             relayd=relayd.absolute(),
         ),
-        kinds=_available(kinds),
+        kinds=kinds,
         runs=1 if quick else runs,
         directory=directory,
     )
@@ -100,7 +99,7 @@ def main(
 @attrs.frozen(kw_only=True)
 class _Plan:
     setting: Setting
-    kinds: Sequence[RelayKind]
+    kinds: Sequence[RelayKind]  # empty: what each row compares
     runs: int
     directory: Path | None
     progress: Progress = attrs.field(factory=Progress)
@@ -108,10 +107,7 @@ class _Plan:
 
     def carry_out(self, row: Row) -> bool:
         """Measure ``row``, print its figures and keep them; whether that was possible."""
-        kinds = self.kinds
-        if row.tls and RelayKind.DIRECT in kinds:
-            click.echo(f"{row.name}: direct is skipped, the clients speak no TLS", err=True)
-            kinds = [kind for kind in kinds if kind is not RelayKind.DIRECT]
+        kinds = _available(row, self.kinds or row.compared)
         if not kinds:
             return True
         try:
@@ -136,12 +132,17 @@ class _Plan:
         return measured
 
 
-def _available(kinds: Sequence[RelayKind]) -> list[RelayKind]:
-    """``kinds`` without HAProxy where there is none."""
-    if RelayKind.HAPROXY in kinds and relays.haproxy_command() is None:
-        click.echo("haproxy is skipped: it is not on PATH", err=True)
-        return [kind for kind in kinds if kind is not RelayKind.HAPROXY]
-    return list(kinds)
+def _available(row: Row, kinds: Sequence[RelayKind]) -> list[RelayKind]:
+    """``kinds`` without those that cannot be measured in ``row``, or are not there."""
+    available = []
+    for kind in kinds:
+        if kind not in row.measurable:
+            click.echo(f"{row.name}: {kind.value} is skipped, it cannot carry this row", err=True)
+        elif kind is RelayKind.HAPROXY and relays.haproxy_command() is None:
+            click.echo(f"{row.name}: haproxy is skipped, it is not on PATH", err=True)
+        else:
+            available.append(kind)
+    return available
 
 
 def _check_machine(
@@ -151,13 +152,13 @@ def _check_machine(
     if relay_cpus == load_cpus:
         click.echo("one CPU only: relay and generator share it, the figures mean little", err=True)
     descriptors = raise_descriptor_limit()
-    idle_sessions = max((row.sessions for row in wanted if row.traffic is Traffic.IDLE), default=0)
-    if descriptors < 2 * idle_sessions + 256:
-        click.echo(
-            f"only {descriptors} descriptors (ulimit -Hn): "
-            f"{idle_sessions} sessions need two each in the relay",
-            err=True,
-        )
+    for row in wanted:
+        if descriptors < (needed := row.descriptors + DESCRIPTORS_KEPT):
+            click.echo(
+                f"{row.name}: only {descriptors} descriptors (ulimit -Hn): "
+                f"its {row.sessions} {row.noun} need {needed} in one process",
+                err=True,
+            )
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

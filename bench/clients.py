@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from bench import frames, handshake
 from bench.board import Board, Counter, Phase, Tally
+from bench.conversations import Conversations
 from bench.failures import SessionLost, UnexpectedAnswer
+from bench.handshake import Dialect
 from bench.loop import READ, TICK_S, WRITE, Loop, Peer, prepare, receive, send
 from bench.receivers import Counting, Listening, Receiver, Stamps, note_arrivals
 from bench.rows import Row, Traffic
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 OPENING_MAX: Final = 32
 """Sessions under way to their first frame at once, over all processes; half of what relayd
 permits one address."""
+
+
+_TIMED: Final = (Stamps, Conversations)
+"""Receivers that keep delays."""
 
 
 class Clients:
@@ -57,13 +63,14 @@ class Clients:
         self._loop = Loop()
         self._opening = 0
         self._peers: list[Peer] = []
-        self._receiver = self._make_receiver()
+        self._conversations = self._make_conversations()
+        self._receiver = self._conversations or self._make_receiver()
 
     def run(self) -> array[int]:
         """Open the sessions and carry their traffic, until the board says that it is over.
 
         Returns:
-            How long each recorded message of a paced row was under way, in nanoseconds.
+            How long each recorded message or turn of a paced row was under way, in nanoseconds.
 
         Raises:
             RunFailed: The relay refused or lost a session.
@@ -76,7 +83,7 @@ class Clients:
         while not self._board.has_reached(Phase.END):
             with self._board.in_traffic():
                 self._loop.turn(TICK_S)
-        return self._receiver.delays_ns if isinstance(self._receiver, Stamps) else array("q")
+        return self._receiver.delays_ns if isinstance(self._receiver, _TIMED) else array("q")
 
     def _make_receiver(self) -> Receiver:
         match self._row.traffic:
@@ -84,10 +91,25 @@ class Clients:
                 return Stamps(self._board, self._tally, self._lose)
             case Traffic.BURST:
                 return Counting(self._tally, self._lose)
-            case Traffic.APPEND | Traffic.IDLE | Traffic.CHURN:
+            case _:
                 return Listening(self._loop.close, self._lose)
 
+    def _make_conversations(self) -> Conversations | None:
+        """Of a row whose sessions ask something: all the time, or once before they idle."""
+        if self._row.dialect is not Dialect.RESPONSES:
+            return None
+        return Conversations(
+            board=self._board,
+            loop=self._loop,
+            tally=self._tally,
+            lose=self._lose,
+            ended=self._come_to_rest if self._row.traffic is Traffic.IDLE else _go_on,
+        )
+
     def _carry(self) -> None:
+        if self._row.traffic is Traffic.TURNS:
+            self._converse()
+            return
         flood: Flood | None = None
         if self._row.traffic is Traffic.APPEND:
             flood = Flood(
@@ -107,12 +129,19 @@ class Clients:
                 peer.on_ready = self._receiver.on_ready
                 self._loop.change(peer, READ)
 
+    def _converse(self) -> None:
+        assert self._conversations is not None, "the row has turns"
+        with self._board.in_traffic():
+            self._conversations.start(self._peers, rate_per_s=self._row.rate_per_s)
+            while not self._board.has_reached(Phase.DRAIN):
+                self._conversations.turn()
+
     def _open_more(self, wanted: int) -> None:
         for _ in range(min(wanted, self._opening_max) - self._opening):
             self._opening += 1
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             prepare(sock)
-            if self._row.traffic is Traffic.PACED:
+            if isinstance(self._receiver, _TIMED):
                 note_arrivals(sock)
             self._loop.add(Peer(sock, self._ask), WRITE)
             if sock.connect_ex(self._address) not in (0, errno.EINPROGRESS):
@@ -122,7 +151,10 @@ class Clients:
         error = peer.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise UnexpectedAnswer(f"no connection to the relay: {os.strerror(error)}")
-        send(peer, handshake.upgrade_request(self._host, self._secret, os.urandom(16)))
+        request = handshake.upgrade_request(
+            self._host, self._secret, os.urandom(16), self._row.dialect
+        )
+        send(peer, request)
         peer.on_ready = self._hear
         self._loop.change(peer, READ)
 
@@ -131,7 +163,7 @@ class Clients:
         if data is None:
             return
         peer.received += data
-        if handshake.is_greeted(peer.received):
+        if handshake.is_greeted(peer.received, self._row.dialect):
             self._establish(peer)
         elif not data:
             heard = handshake.first_line(peer.received) or "nothing"
@@ -139,14 +171,21 @@ class Clients:
 
     def _establish(self, peer: Peer) -> None:
         peer.received.clear()
-        self._tally.add(Counter.ESTABLISHED)
         if self._row.traffic is Traffic.CHURN:
+            self._tally.add(Counter.ESTABLISHED)
             send(peer, frames.MASKED_CLOSE)
             peer.on_ready = self._see_off
             return
+        peer.on_ready = self._receiver.on_ready
+        if self._conversations is not None and self._row.traffic is Traffic.IDLE:
+            self._conversations.begin(peer)
+        else:
+            self._come_to_rest(peer)
+
+    def _come_to_rest(self, peer: Peer) -> None:
+        self._tally.add(Counter.ESTABLISHED)
         self._opening -= 1
         self._peers.append(peer)
-        peer.on_ready = self._receiver.on_ready
         self._open_more(self._sessions - len(self._peers))
 
     def _see_off(self, peer: Peer) -> None:
@@ -163,3 +202,7 @@ class Clients:
         self._loop.close(peer)
         if not self._board.has_reached(Phase.DRAIN):
             raise SessionLost("the relay ended a client's session")
+
+
+def _go_on(peer: Peer) -> None:
+    """A turn has ended, and its session has the next one when its moment comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import re
 from typing import Final
@@ -17,10 +18,24 @@ HEAD_MAX_BYTES: Final = 32768
 """A head, or a head and the first event, that has not ended by here is given up."""
 
 
-def upgrade_request(host: str, secret: str, nonce: bytes) -> bytes:
+class Dialect(enum.Enum):
+    """What a session speaks, and the target that it asks for."""
+
+    REALTIME = b"/v1/realtime?model=bench"
+    RESPONSES = b"/v1/responses"
+
+    @property
+    def greets(self) -> bool:
+        """Whether the upstream speaks first, with ``session.created``."""
+        return self is Dialect.REALTIME
+
+
+def upgrade_request(
+    host: str, secret: str, nonce: bytes, dialect: Dialect = Dialect.REALTIME
+) -> bytes:
     """What a client sends: RFC 6455 section 4.1, a key in Authorization, no subprotocol."""
     return (
-        b"GET /v1/realtime?model=bench HTTP/1.1\r\n"
+        b"GET %b HTTP/1.1\r\n"
         b"Host: %b\r\n"
         b"Connection: Upgrade\r\n"
         b"Upgrade: websocket\r\n"
@@ -28,7 +43,7 @@ def upgrade_request(host: str, secret: str, nonce: bytes) -> bytes:
         b"Sec-WebSocket-Key: %b\r\n"
         b"Authorization: Bearer %b\r\n"
         b"User-Agent: relayd-bench\r\n\r\n"
-    ) % (host.encode(), base64.b64encode(nonce), secret.encode())
+    ) % (dialect.value, host.encode(), base64.b64encode(nonce), secret.encode())
 
 
 def upgrade_answer(head: bytes | bytearray) -> bytes | None:
@@ -53,8 +68,8 @@ def upgrade_answer(head: bytes | bytearray) -> bytes | None:
     )
 
 
-def is_greeted(answer: bytes | bytearray) -> bool:
-    """Whether ``answer`` holds a whole 101 and the whole ``session.created`` after it.
+def is_greeted(answer: bytes | bytearray, dialect: Dialect = Dialect.REALTIME) -> bool:
+    """Whether ``answer`` holds a whole 101 and, if the dialect has one, the whole greeting.
 
     Raises:
         UnexpectedAnswer: The status is another, or the first event is.
@@ -66,6 +81,8 @@ def is_greeted(answer: bytes | bytearray) -> bool:
         return False
     if not answer.startswith(b"HTTP/1.1 101 "):
         raise UnexpectedAnswer(f"no 101 but {first_line(answer)}: {_body(answer, end)}")
+    if not dialect.greets:
+        return True
     start = end + len(_END)
     event_end = frames.frame_end(answer, start)
     if event_end is None or len(answer) < event_end:

@@ -69,6 +69,10 @@ class Loop:
         del self._peers[peer.fd]
         peer.sock.close()
 
+    def has(self, peer: Peer) -> bool:
+        """Whether ``peer`` is here and not closed."""
+        return self._peers.get(peer.fd) is peer
+
     def turn(self, wait_s: float) -> None:
         """Serve what is ready, after waiting at most ``wait_s`` seconds for something to be."""
         peers = self._peers

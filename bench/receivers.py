@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from array import array
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -69,12 +70,10 @@ class Stamps:
 
     def on_ready(self, peer: Peer) -> None:
         """Read what has arrived."""
-        try:
-            data, ancillary, _, _ = peer.sock.recvmsg(65536, _TIMESTAMP_SPACE_BYTES)
-        except BlockingIOError:
+        received = receive_noted(peer)
+        if received is None:
             return
-        except OSError:
-            data, ancillary = b"", []
+        data, arrived_ns = received
         if not data:
             self._lose(peer)
             return
@@ -84,14 +83,29 @@ class Stamps:
         stamps = reader.read(data)
         self._tally.add(Counter.RECEIVED_BYTES, len(stamps) * frames.DELTA_FRAME_BYTES)
         if self._board.is_recording:
-            seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-            arrived_ns = seconds * 1_000_000_000 + nanoseconds
             self.delays_ns.extend(arrived_ns - stamp for stamp in stamps)
 
 
 def note_arrivals(sock: socket.socket) -> None:
-    """Have the kernel note when each segment arrives; ``Stamps`` needs it from the start."""
+    """Have the kernel note when each segment arrives, for :func:`receive_noted`."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def receive_noted(peer: Peer) -> tuple[bytes, int] | None:
+    """As ``receive``, and when the last of it arrived, in nanoseconds of the wall clock.
+
+    What came before the kernel had begun to note arrivals counts as having come now.
+    """
+    try:
+        data, ancillary, _, _ = peer.sock.recvmsg(65536, _TIMESTAMP_SPACE_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b"", 0
+    if not ancillary:
+        return data, time.time_ns()
+    seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
+    return data, seconds * 1_000_000_000 + nanoseconds
 
 
 class Listening:

@@ -1,4 +1,4 @@
-"""What is measured: relayd, HAProxy, or nothing at all, started for one run and ended after it."""
+"""What is measured: relayd, another relay or none at all, started for a run and ended after it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class RelayKind(enum.StrEnum):
 
     RELAYD = "relayd"
     HAPROXY = "haproxy"
+    BARE = "bare"  # a Trio relay that copies bytes, bare.py
     DIRECT = "direct"  # nothing: the generator against itself
 
 
@@ -97,6 +98,8 @@ def start(kind: RelayKind, wiring: Wiring, listener: socket.socket) -> _Starting
             return _relayd(wiring)
         case RelayKind.HAPROXY:
             return _haproxy(wiring, listener)
+        case RelayKind.BARE:
+            return _bare(wiring, listener)
         case RelayKind.DIRECT:
             return contextlib.nullcontext(Running(wiring.upstream, None))
 
@@ -104,7 +107,8 @@ def start(kind: RelayKind, wiring: Wiring, listener: socket.socket) -> _Starting
 def relayd_config(wiring: Wiring) -> str:
     """relayd's file: one key, one account, everything else as it is by default.
 
-    But for the keepalive: the ready-made peers answer no pings.
+    But for the keepalive, since the ready-made clients answer no pings and some never speak, and
+    for the pool, which keeps as many sockets as there are sessions.
     """
     scheme = "https" if wiring.trusted else "http"
     host, port = wiring.upstream
@@ -118,6 +122,10 @@ drain_s = 1.0
 [limits]
 keepalive_s = 600.0
 keepalive_timeout_s = 1200.0
+first_message_s = 600.0
+
+[pool]
+idle_max = 128
 
 [[keys]]
 name = "bench"
@@ -187,6 +195,18 @@ def _haproxy(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
     config.write_text(haproxy_config(wiring, listener.fileno()))
     log = wiring.directory / "haproxy.log"
     command = [haproxy, "-db", "-f", str(config)]
+    with _child(command, wiring, log, keep_fd=listener.fileno()) as child:
+        host, port = listener.getsockname()
+        yield Running((host, port), child.pid)
+
+
+@contextlib.contextmanager
+def _bare(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
+    upstream_host, upstream_port = wiring.upstream
+    # -P: the modules beside the program are not to be found under their bare names.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]
+    command += [str(listener.fileno()), upstream_host, str(upstream_port)]
+    log = wiring.directory / "bare.log"
     with _child(command, wiring, log, keep_fd=listener.fileno()) as child:
         host, port = listener.getsockname()
         yield Running((host, port), child.pid)

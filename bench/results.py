@@ -51,7 +51,7 @@ class RowResult:
         facts: The machine's.
         parameters: What the runs were made with.
         medians: By relay, the median of each figure over its runs.
-        ratios: relayd's medians divided by HAProxy's.
+        ratios: relayd's medians divided by those of what stood beside it.
         runs: One by one.
     """
 
@@ -90,6 +90,12 @@ class RowResult:
                 notes.append(
                     f"{self.row}: other programs used {others:.0%} of {kind.value}'s CPU meanwhile"
                 )
+            opened = self.medians.get(kind, {}).get("sockets_opened", 0)
+            if opened:
+                notes.append(
+                    f"{self.row}: {kind.value} opened {opened:.0f} upstream sockets meanwhile, "
+                    "so not every turn had a warm one"
+                )
         return notes
 
 
@@ -102,6 +108,10 @@ def summarise(
         for kind in RelayKind
         if any(run.relay is kind for run in runs)
     }
+    direct = by_relay.get(RelayKind.DIRECT)
+    if direct is not None:
+        by_relay = {name: figures | added(figures, direct) for name, figures in by_relay.items()}
+    ours, theirs = by_relay.get(RelayKind.RELAYD, {}), by_relay.get(row.beside or "", {})
     now = datetime.datetime.now(datetime.UTC)
     return RowResult(
         row=row.name,
@@ -109,15 +119,28 @@ def summarise(
         measured_at=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         facts=facts,
         parameters={
-            "sessions": row.sessions,
+            row.noun: row.sessions,
             "rate_per_s": row.rate_per_s,
+            "gap_ms": row.gap_ms,
             "seconds": seconds,
             "runs": max(sum(run.relay is kind for run in runs) for kind in RelayKind),
         },
         medians=by_relay,
-        ratios=ratios(by_relay.get(RelayKind.RELAYD, {}), by_relay.get(RelayKind.HAPROXY, {})),
+        ratios=ratios(ours, theirs),
         runs=tuple(runs),
     )
+
+
+def added(figures: Mapping[str, float], direct: Mapping[str, float]) -> dict[str, float]:
+    """What a relay adds to the delays that there are without one, in the same run."""
+    if figures is direct:
+        return {}
+    names = {name: f"delay_{name}_ms" for name in ("p50", "p99")}
+    return {
+        f"added_{name}_ms": figures[delay] - direct[delay]
+        for name, delay in names.items()
+        if delay in figures and delay in direct
+    }
 
 
 def write(result: RowResult, directory: Path) -> Path:

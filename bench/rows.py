@@ -7,6 +7,9 @@ from typing import Final
 
 import attrs
 
+from bench.handshake import Dialect
+from bench.relays import RelayKind
+
 
 class Traffic(enum.Enum):
     """What the sessions of a row carry."""
@@ -16,6 +19,9 @@ class Traffic(enum.Enum):
     APPEND = "append"  # client to upstream, as fast as it goes
     IDLE = "idle"  # nothing, after session.created
     CHURN = "churn"  # nothing, and each session is closed as soon as it stands
+    TURNS = "turns"  # requests, by a timetable, and twenty events in answer to each
+    LEASES = "leases"  # none: within the process, a pool's sockets are acquired and yielded
+    CLAIMS = "claims"  # the same of a pool's book, whose sockets are numbers
 
 
 @attrs.frozen(kw_only=True)
@@ -26,9 +32,13 @@ class Row:
         name: Its name on the command line and of its results file.
         summary: One sentence for the help text and the README.
         traffic: What its sessions carry.
-        sessions: How many there are; for ``CHURN``, how many are under way at once.
-        rate_per_s: Messages per session and second, where traffic is paced.
+        sessions: How many there are; for ``CHURN``, how many are under way at once; for ``LEASES``
+            and ``CLAIMS``, slots of the pool.
+        rate_per_s: Messages or turns per session and second, where traffic is paced.
+        gap_ms: Between two events of a turn; 0: they come at once.
         tls: Whether the upstream speaks TLS 1.3.
+        dialect: What the sessions speak.
+        beside: What relayd's figures are divided by; ``None``: nothing does the same.
     """
 
     name: str
@@ -36,7 +46,43 @@ class Row:
     traffic: Traffic
     sessions: int
     rate_per_s: float = 0.0
+    gap_ms: float = 0.0
     tls: bool = False
+    dialect: Dialect = Dialect.REALTIME
+    beside: RelayKind | None = RelayKind.HAPROXY
+
+    @property
+    def compared(self) -> tuple[RelayKind, ...]:
+        """What is measured where nobody says, by turns."""
+        if self.beside is None:
+            return (RelayKind.RELAYD,)
+        if self.traffic is Traffic.TURNS:  # its delays are told as what a relay adds to none
+            return (RelayKind.RELAYD, self.beside, RelayKind.DIRECT)
+        return (RelayKind.RELAYD, self.beside)
+
+    @property
+    def measurable(self) -> frozenset[RelayKind]:
+        """What can be measured at all."""
+        if self.beside is None:
+            return frozenset({RelayKind.RELAYD})
+        without_tls = {RelayKind.BARE, RelayKind.DIRECT}
+        return frozenset(RelayKind) - (without_tls if self.tls else set())
+
+    @property
+    def noun(self) -> str:
+        """What there are so many of."""
+        return "slots" if self.traffic in {Traffic.LEASES, Traffic.CLAIMS} else "sessions"
+
+    @property
+    def descriptors(self) -> int:
+        """How many the process needs that has the most of them, for what there are many of."""
+        match self.traffic:
+            case Traffic.CLAIMS:
+                return 0
+            case Traffic.LEASES:
+                return self.sessions
+            case _:
+                return 2 * self.sessions
 
 
 _ROWS: Final = (
@@ -99,6 +145,49 @@ _ROWS: Final = (
         traffic=Traffic.CHURN,
         sessions=32,
         tls=True,
+    ),
+    Row(
+        name="turn",
+        summary="turns on warm upstream sockets, the 20 events of each sent at once",
+        traffic=Traffic.TURNS,
+        sessions=32,
+        rate_per_s=10.0,
+        dialect=Dialect.RESPONSES,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="turn-paced",
+        summary="turns on warm upstream sockets, 2 ms between the 20 events of each",
+        traffic=Traffic.TURNS,
+        sessions=32,
+        rate_per_s=10.0,
+        gap_ms=2.0,
+        dialect=Dialect.RESPONSES,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="pool",
+        summary="a socket of the pool acquired and yielded, over real sockets",
+        traffic=Traffic.LEASES,
+        sessions=10_000,
+        dialect=Dialect.RESPONSES,
+        beside=None,
+    ),
+    Row(
+        name="book",
+        summary="the decisions of the pool row alone, its sockets being numbers",
+        traffic=Traffic.CLAIMS,
+        sessions=10_000,
+        dialect=Dialect.RESPONSES,
+        beside=None,
+    ),
+    Row(
+        name="idle-responses",
+        summary="memory of Responses sessions that stand idle after one turn",
+        traffic=Traffic.IDLE,
+        sessions=3000,
+        dialect=Dialect.RESPONSES,
+        beside=RelayKind.BARE,
     ),
 )
 ROWS: Final = {row.name: row for row in _ROWS}

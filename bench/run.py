@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench import certificates, frames, handshake, relays
+from bench import certificates, frames, handshake, leases, relays
 from bench.board import Board, Counter, Phase
 from bench.clients import OPENING_MAX, Clients
 from bench.failures import RunFailed
@@ -81,6 +81,8 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
     Raises:
         RunFailed: A process did not start, or a session was refused or lost.
     """
+    if row.traffic in {Traffic.LEASES, Traffic.CLAIMS}:
+        return _measure_pool(row, setting)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relayd-bench-")))
         tls, trusted = certificates.make(directory) if row.tls else (None, None)
@@ -106,7 +108,7 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
             relayd=setting.relayd,
         )
         relay = stack.enter_context(relays.start(kind, wiring, front))
-        _probe(relay.address, wiring.secret)
+        _probe(relay.address, wiring.secret, row.dialect)
         resident_before = resident_bytes(relay.pid) if relay.pid else 0
         clients = [
             stack.enter_context(_client_worker(row, relay, wiring, setting, board, index))
@@ -118,6 +120,28 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
         figures = bench.traffic()
         planned_per_s = row.rate_per_s * row.sessions
         return Run(kind, figures, limit_of(figures, planned_per_s=planned_per_s))
+
+
+def _measure_pool(row: Row, setting: Setting) -> Run:
+    """Run a row of the pool once: a process in the relay's place is the pool and who asks it."""
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(_listening())
+        board = Board(2, lifetime_s=2 * ESTABLISH_S + WARM_UP_S + setting.seconds)
+        holder = Worker(partial(leases.Holder, upstream, board=board), cpus=setting.load_cpus)
+        asker = Worker(
+            partial(
+                leases.Asker if row.traffic is Traffic.LEASES else leases.Bookkeeper,
+                row.sessions,
+                _address(upstream),
+                board=board,
+                tally=board.tally(1),
+            ),
+            cpus=setting.relay_cpus,
+        )
+        workers = [stack.enter_context(worker) for worker in (holder, asker)]
+        relay = Running(_address(upstream), asker.pid)
+        figures = _Bench(row, setting, board, relay, workers[:1], workers[1:]).traffic()
+        return Run(RelayKind.RELAYD, figures, limit_of(figures, planned_per_s=0.0))
 
 
 def _client_worker(
@@ -180,7 +204,7 @@ class _Bench:
         after = self._sample()
         self.board.advance(Phase.DRAIN)
         watch(self.workers, REST_S)
-        lost = self._drain() if self.row.traffic is Traffic.PACED else None
+        lost = self._drain() if self.row.rate_per_s else None
         self.board.advance(Phase.END)
         lateness_ns, delays_ns = _joined(self.upstreams), _joined(self.clients)
         figures = traffic_figures(
@@ -188,8 +212,11 @@ class _Bench:
         )
         figures |= delay_figures(delays_ns, lateness_ns)
         if lost is not None:
-            figures["messages_lost"] = lost
-            figures["messages_blocked"] = self.board.total(Counter.BLOCKED)
+            noun = "turns" if self.row.traffic is Traffic.TURNS else "messages"
+            figures[f"{noun}_lost"] = lost
+            figures[f"{noun}_blocked"] = self.board.total(Counter.BLOCKED)
+        if self.row.traffic is Traffic.TURNS:
+            figures["sockets_opened"] = after.accepted - before.accepted
         return figures
 
     def _establish(self) -> None:
@@ -200,14 +227,20 @@ class _Bench:
             watch(self.workers, _WATCH_S)
 
     def _drain(self) -> int:
-        """Wait for what is under way; the number of messages that never came."""
+        """Wait for what is under way; the number of messages or turns that never came."""
         deadline = time.monotonic() + DRAIN_S
         while True:
-            sent = self.board.total(Counter.SENT_BYTES)
-            missing = (sent - self.board.total(Counter.RECEIVED_BYTES)) // frames.DELTA_FRAME_BYTES
+            missing = self._missing()
             if missing <= 0 or time.monotonic() > deadline:
                 return missing
             watch(self.workers, _WATCH_S)
+
+    def _missing(self) -> int:
+        total = self.board.total
+        if self.row.traffic is Traffic.TURNS:
+            return total(Counter.BEGUN) - total(Counter.COMPLETED)
+        missing_bytes = total(Counter.SENT_BYTES) - total(Counter.RECEIVED_BYTES)
+        return missing_bytes // frames.DELTA_FRAME_BYTES
 
     def _sample(self) -> Sample:
         pid = self.relay.pid
@@ -218,6 +251,7 @@ class _Bench:
             relay_busy_s=busy_seconds(self.setting.relay_cpus) if pid else 0.0,
             received_bytes=self.board.total(Counter.RECEIVED_BYTES),
             completed=self.board.total(Counter.COMPLETED),
+            accepted=self.board.total(Counter.ACCEPTED),
         )
 
 
@@ -240,20 +274,20 @@ def _address(listener: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-def _probe(address: tuple[str, int], secret: str) -> None:
+def _probe(address: tuple[str, int], secret: str, dialect: handshake.Dialect) -> None:
     """Open one session and close it: does the relay stand, and does it accept the key?
 
     Raises:
         RunFailed: It does not; what it said instead.
     """
     request = handshake.upgrade_request(
-        f"{address[0]}:{address[1]}", secret, secrets.token_bytes(16)
+        f"{address[0]}:{address[1]}", secret, secrets.token_bytes(16), dialect
     )
     answer = bytearray()
     try:
         with socket.create_connection(address, timeout=PROBE_S) as sock:
             sock.sendall(request)
-            while not handshake.is_greeted(answer):
+            while not handshake.is_greeted(answer, dialect):
                 data = sock.recv(65536)
                 if not data:
                     raise RunFailed("the relay closed the first session unanswered")

@@ -58,51 +58,67 @@ class Flood:
         self._tally.add(Counter.SENT_BYTES, sent)
 
 
+class Moments:
+    """One moment per session and period, each session at its own; the first period begins now.
+
+    They are drawn once, evenly over the period, from a fixed seed: sessions of real clients are
+    not in step.
+    """
+
+    def __init__(self, peers: Sequence[Peer], *, rate_per_s: float) -> None:
+        self._period_ns = round(1e9 / rate_per_s)
+        draw = random.Random(len(peers))
+        start_ns = time.monotonic_ns()
+        self._peers = peers
+        self._due_ns = sorted(start_ns + draw.randrange(self._period_ns) for _ in peers)
+        self._next = 0
+
+    def wait_ns(self, now_ns: int) -> int:
+        """How long it is to the next moment; negative where it is over. A tick without peers."""
+        return self._due_ns[self._next] - now_ns if self._due_ns else TICK_NS
+
+    def take(self) -> tuple[Peer, int]:
+        """Whose the next moment is, and when; the one after it is the next then."""
+        peer, due_ns = self._peers[self._next], self._due_ns[self._next]
+        self._due_ns[self._next] = due_ns + self._period_ns
+        self._next = (self._next + 1) % len(self._peers)
+        return peer, due_ns
+
+
 class Timetable:
     """Sends one stamped frame per session and period, each session at its own moment in it.
 
-    The moments are drawn once, evenly over the period, from a fixed seed: sessions of real
-    clients are not in step. A moment that is missed is made up for at once, and its lateness
-    kept, so that a generator that cannot hold the rate is seen.
+    A moment that is missed is made up for at once, and its lateness kept, so that a generator that
+    cannot hold the rate is seen.
     """
 
     def __init__(self, *, rate_per_s: float, board: Board, loop: Loop, tally: Tally) -> None:
-        self._period_ns = round(1e9 / rate_per_s)
+        self._rate_per_s = rate_per_s
         self._board = board
         self._loop = loop
         self._tally = tally
         self._frame, self._stamp = frames.stamped_frame()
-        self._peers: Sequence[Peer] = ()
-        self._moments_ns: list[int] = []
-        self._next = 0
+        self._moments = Moments((), rate_per_s=rate_per_s)
         self.lateness_ns = array("q")
         """How late each recorded frame left, in nanoseconds."""
 
     def start(self, peers: Sequence[Peer]) -> None:
         """Draw each session's moment; the first period begins now."""
-        draw = random.Random(len(peers))
-        start_ns = time.monotonic_ns()
-        self._peers = peers
-        self._moments_ns = sorted(start_ns + draw.randrange(self._period_ns) for _ in peers)
+        self._moments = Moments(peers, rate_per_s=self._rate_per_s)
 
     def turn(self) -> None:
         """Send what falls due within a tick, sleeping in between."""
-        if not self._peers:
-            self._loop.turn(TICK_S)
-            return
         self._loop.turn(0)
         end_ns = time.monotonic_ns() + TICK_NS
         while (now_ns := time.monotonic_ns()) < end_ns:
-            due_ns = self._moments_ns[self._next]
-            if now_ns < due_ns:
-                time.sleep((min(due_ns, end_ns) - now_ns) / 1e9)
+            wait_ns = self._moments.wait_ns(now_ns)
+            if wait_ns > 0:
+                time.sleep(min(wait_ns, end_ns - now_ns) / 1e9)
             else:
-                self._send_one(due_ns, now_ns)
+                self._send_one(now_ns)
 
-    def _send_one(self, due_ns: int, now_ns: int) -> None:
-        peer = self._peers[self._next]
-        self._moments_ns[self._next] = due_ns + self._period_ns
-        self._next = (self._next + 1) % len(self._peers)
+    def _send_one(self, now_ns: int) -> None:
+        peer, due_ns = self._moments.take()
         if self._board.is_recording:
             self.lateness_ns.append(now_ns - due_ns)
         if peer.unsent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.relays import RelayKind
+from bench.rows import ROWS
 from bench.targets import TARGETS, Target
 
 if TYPE_CHECKING:
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
     from bench.results import RowResult
 
 _ABSENT: Final = "–"
-_HEAD: Final = (
-    "| | relayd | HAProxy | ratio | first | then | reached |",
-    "| --- | --- | --- | --- | --- | --- | --- |",
-)
+_NAMES: Final = {RelayKind.HAPROXY: "HAProxy", RelayKind.BARE: "bare relay"}
 
 
 def markdown(results: Mapping[str, RowResult]) -> str:
-    """Every target with what was measured for it, the machine, and what to know besides."""
-    lines = [*_HEAD, *(_line(target, results.get(target.row)) for target in TARGETS)]
+    """Every target with what was measured for it, the machine, and what to know besides.
+
+    A table for each that relayd is compared with. What is compared with nothing stands in the last.
+    """
+    lines: list[str] = []
+    for beside, name in _NAMES.items():
+        targets = [target for target in TARGETS if (_beside(target) or RelayKind.BARE) is beside]
+        lines += [""] if lines else []
+        lines.append(f"| | relayd | {name} | ratio | first | then | reached |")
+        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+        lines += [_line(target, results.get(target.row)) for target in targets]
     for heading in dict.fromkeys(_machine(result) for result in results.values()):
         lines += ["", heading]
     notes = [note for result in results.values() for note in result.notes()]
@@ -34,8 +41,9 @@ def figures_of(result: RowResult) -> str:
     """All figures of one row: a line per figure, a column per relay, the ratio last."""
     kinds = [kind for kind in RelayKind if kind in result.medians]
     names = dict.fromkeys(name for kind in kinds for name in result.medians[kind])
+    noun = next(noun for noun in ("sessions", "slots") if noun in result.parameters)
     lines = [
-        f"{result.row}, {number(result.parameters['sessions'])} sessions: {result.summary}",
+        f"{result.row}, {number(result.parameters[noun])} {noun}: {result.summary}",
         "  " + " " * 24 + "".join(f"{kind.value:>14}" for kind in kinds) + f"{'ratio':>10}",
     ]
     for name in names:
@@ -56,7 +64,8 @@ def number(value: float | None) -> str:
 
 def _line(target: Target, result: RowResult | None) -> str:
     ours = _median(result, RelayKind.RELAYD, target)
-    theirs = _median(result, RelayKind.HAPROXY, target)
+    beside = _beside(target)
+    theirs = None if beside is None else _median(result, beside, target)
     ratio = result.ratios.get(target.figure) if result else None
     judged = ours if target.absolute else ratio
     doubt = " ?" if result and result.is_doubtful() else ""
@@ -67,16 +76,27 @@ def _line(target: Target, result: RowResult | None) -> str:
         _with_unit(ratio, "×"),
         _bound(target, target.first),
         _bound(target, target.then),
-        _ABSENT if judged is None else target.reached(judged) + doubt,
+        _judgement(target, judged, doubt),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _beside(target: Target) -> RelayKind | None:
+    return ROWS[target.row].beside
+
+
+def _judgement(target: Target, judged: float | None, doubt: str) -> str:
+    reached = None if judged is None else target.reached(judged)
+    return _ABSENT if reached is None else reached + doubt
 
 
 def _median(result: RowResult | None, kind: RelayKind, target: Target) -> float | None:
     return result.medians.get(kind, {}).get(target.figure) if result else None
 
 
-def _bound(target: Target, bound: float) -> str:
+def _bound(target: Target, bound: float | None) -> str:
+    if bound is None:
+        return _ABSENT
     unit = target.unit if target.absolute else "×"
     return f"{target.better.value} {_with_unit(bound, unit)}"
 

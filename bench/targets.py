@@ -1,4 +1,4 @@
-"""What relayd is to reach in each row: a first target, and the one that follows it."""
+"""What relayd is to reach in each row: a first target, and one that follows it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Target:
         figure: Which of the row's figures.
         unit: The figure's unit, for the table.
         better: Which way it improves.
-        first: The first target.
-        then: The one that follows.
-        absolute: The targets speak of relayd's own figure, not of its ratio to HAProxy's.
+        first: The first target; ``None``: the figure is only shown.
+        then: The one that follows, where one is set.
+        absolute: The targets speak of relayd's own figure, not of its ratio to another's.
     """
 
     row: str
@@ -35,13 +35,17 @@ class Target:
     figure: str
     unit: str
     better: Better
-    first: float
-    then: float
+    first: float | None = None
+    then: float | None = None
     absolute: bool = False
 
-    def reached(self, value: float) -> str:
-        """Which target ``value`` reaches: ``then``, ``first`` or ``no``."""
+    def reached(self, value: float) -> str | None:
+        """Which target ``value`` reaches: ``then``, ``first`` or ``no``; ``None`` without any."""
+        if self.first is None:
+            return None
         for name, bound in (("then", self.then), ("first", self.first)):
+            if bound is None:
+                continue
             if value <= bound if self.better is Better.LESS else value >= bound:
                 return name
         return "no"
@@ -139,6 +143,82 @@ TARGETS: Final = (
         better=Better.MORE,
         first=350,
         then=700,
+        absolute=True,
+    ),
+    Target(
+        row="turn",
+        label="delay that is added to a turn of 20 events at once, p50",
+        figure="added_p50_ms",
+        unit="ms",
+        better=Better.LESS,
+        first=0.5,
+        absolute=True,
+    ),
+    Target(
+        row="turn",
+        label="delay that is added to a turn of 20 events at once, p99",
+        figure="added_p99_ms",
+        unit="ms",
+        better=Better.LESS,
+        absolute=True,
+    ),
+    Target(
+        row="turn",
+        label="CPU per turn of 20 events at once",
+        figure="cpu_us_per_turn",
+        unit="µs",
+        better=Better.LESS,
+        first=600,
+        absolute=True,
+    ),
+    Target(
+        row="turn-paced",
+        label="delay that is added to a turn of 20 events, one every 2 ms, p50",
+        figure="added_p50_ms",
+        unit="ms",
+        better=Better.LESS,
+        first=0.5,
+        absolute=True,
+    ),
+    Target(
+        row="turn-paced",
+        label="delay that is added to a turn of 20 events, one every 2 ms, p99",
+        figure="added_p99_ms",
+        unit="ms",
+        better=Better.LESS,
+        absolute=True,
+    ),
+    Target(
+        row="turn-paced",
+        label="CPU per turn of 20 events, one every 2 ms",
+        figure="cpu_us_per_turn",
+        unit="µs",
+        better=Better.LESS,
+        absolute=True,
+    ),
+    Target(
+        row="pool",
+        label="CPU to acquire and yield a socket of 10,000",
+        figure="cpu_us_per_lease",
+        unit="µs",
+        better=Better.LESS,
+        first=50,
+        absolute=True,
+    ),
+    Target(
+        row="book",
+        label="of that, the pool's decisions",
+        figure="cpu_us_per_lease",
+        unit="µs",
+        better=Better.LESS,
+        absolute=True,
+    ),
+    Target(
+        row="idle-responses",
+        label="memory per idle Responses session, after one turn",
+        figure="kb_per_session",
+        unit="KB",
+        better=Better.LESS,
         absolute=True,
     ),
 )

@@ -7,10 +7,11 @@ from array import array
 from typing import TYPE_CHECKING
 
 from bench import frames, handshake
-from bench.board import Board, Phase, Tally
+from bench.answers import Answers
+from bench.board import Board, Counter, Phase, Tally
 from bench.failures import SessionLost, UnexpectedAnswer
 from bench.loop import READ, TICK_S, WOULD_BLOCK, Loop, Peer, prepare, receive, send
-from bench.receivers import Counting, Listening, Receiver
+from bench.receivers import Counting, Listening, Receiver, note_arrivals
 from bench.rows import Row, Traffic
 from bench.senders import (
     BATCH_FRAMES,
@@ -49,8 +50,9 @@ class Upstream:
         self._tally = tally
         self._loop = Loop()
         self._peers: dict[int, Peer] = {}
-        self._greeting = frames.session_created()
-        self._listening = Listening(self._finish, self._lose)
+        self._greeting = frames.session_created() if row.dialect.greets else b""
+        self._answers = self._make_answers()
+        self._listening = self._answers or Listening(self._finish, self._lose)
         self._sender = self._make_sender()
         self._loop.add(Peer(listener, self._accept), READ)
 
@@ -78,12 +80,22 @@ class Upstream:
     def _serve_until(self, phase: Phase) -> None:
         while not self._board.has_reached(phase):
             with self._board.in_traffic():
-                self._loop.turn(TICK_S)
+                if self._answers is not None:
+                    self._answers.turn()
+                else:
+                    self._loop.turn(TICK_S)
 
     def _hand_over(self, receiver: Receiver) -> None:
         for peer in self._peers.values():
             peer.on_ready = receiver.on_ready
             self._loop.change(peer, READ)
+
+    def _make_answers(self) -> Answers | None:
+        if self._row.dialect is not handshake.Dialect.RESPONSES:
+            return None
+        return Answers(
+            gap_ms=self._row.gap_ms, loop=self._loop, finish=self._finish, lose=self._lose
+        )
 
     def _make_sender(self) -> Sender | None:
         match self._row.traffic:
@@ -101,7 +113,7 @@ class Upstream:
                     loop=self._loop,
                     tally=self._tally,
                 )
-            case Traffic.APPEND | Traffic.IDLE | Traffic.CHURN:
+            case _:
                 return None
 
     def _accept(self, listener: Peer) -> None:
@@ -111,6 +123,8 @@ class Upstream:
             except OSError:  # nothing more to accept, or its peer is gone again
                 return
             prepare(sock)
+            if self._answers is not None:
+                note_arrivals(sock)
             if self._tls is None:
                 self._loop.add(Peer(sock, self._answer), READ)
                 continue
@@ -143,6 +157,7 @@ class Upstream:
         send(peer, answer + self._greeting)  # an empty buffer takes 2 KiB
         peer.on_ready = self._listening.on_ready
         self._peers[peer.fd] = peer
+        self._tally.add(Counter.ACCEPTED)
 
     def _finish(self, peer: Peer) -> None:
         del self._peers[peer.fd]

@@ -18,6 +18,13 @@ FULL_SHARE: Final = 0.9
 """A process that uses this share of its CPU has nothing left to give."""
 LATENESS_MAX_MS: Final = 2.0
 """A timetable whose 99th percentile is later than this was not held."""
+_COMPLETED: Final = {
+    Traffic.CHURN: ("session", "ms", 1e3),
+    Traffic.TURNS: ("turn", "us", 1e6),
+    Traffic.LEASES: ("lease", "us", 1e6),
+    Traffic.CLAIMS: ("lease", "us", 1e6),
+}
+"""Traffic that is counted in what was completed: its noun, and the unit of CPU for each."""
 HELD_SHARE: Final = 0.99
 """A timetable of which this share arrived in time was held."""
 
@@ -41,7 +48,8 @@ class Sample:
         load_cpu_s: What each load process has used.
         relay_busy_s: How long the relay's CPUs have been busy, with whatever.
         received_bytes: What the receiving side has received.
-        completed: Sessions that were opened and closed.
+        completed: Sessions that were opened and closed; turns or leases that ended.
+        accepted: Sessions that the upstream has accepted.
     """
 
     at_s: float
@@ -50,12 +58,13 @@ class Sample:
     relay_busy_s: float
     received_bytes: int
     completed: int
+    accepted: int = 0
 
 
 def traffic_figures(
     before: Sample, after: Sample, traffic: Traffic, *, load_cpus: int
 ) -> dict[str, float]:
-    """The figures of a window: per message or per session, per second, and the CPU shares.
+    """The figures of a window: per message, session, turn or lease, per second, and CPU shares.
 
     Where nothing arrived, the figures per message are left out.
     """
@@ -69,8 +78,9 @@ def traffic_figures(
         "generator_cpu_share": max(*used_s, sum(used_s) / load_cpus) / elapsed_s,
         "others_cpu_share": max(others_s, 0.0) / elapsed_s,
     }
-    if traffic is Traffic.CHURN:
-        count, noun, unit, scale = after.completed - before.completed, "session", "ms", 1e3
+    if traffic in _COMPLETED:
+        count = after.completed - before.completed
+        noun, unit, scale = _COMPLETED[traffic]
     else:
         frame_bytes = APPEND_FRAME_BYTES if traffic is Traffic.APPEND else DELTA_FRAME_BYTES
         count = (after.received_bytes - before.received_bytes) // frame_bytes
@@ -99,14 +109,15 @@ def limit_of(figures: dict[str, float], *, planned_per_s: float) -> Limit:
 
     Args:
         figures: The run's.
-        planned_per_s: Messages a second that a timetable asks for, 0 where there is none.
+        planned_per_s: Messages or turns a second that a timetable asks for, 0 where there is none.
 
     A timetable that was held leaves nothing to blame, whoever was busy. Otherwise a relay is the
     limit when it took all that other programs left of its CPU.
     """
     if figures.get("lateness_p99_ms", 0.0) > LATENESS_MAX_MS:
         return Limit.TIMETABLE
-    if planned_per_s and figures["messages_per_s"] >= HELD_SHARE * planned_per_s:
+    carried_per_s = figures.get("turns_per_s", figures.get("messages_per_s", 0.0))
+    if planned_per_s and carried_per_s >= HELD_SHARE * planned_per_s:
         return Limit.NOTHING
     left_share = 1.0 - min(figures["others_cpu_share"], 1.0)
     if figures["relay_cpu_share"] >= FULL_SHARE * left_share > 0:

@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from relayd.observe.metrics import Metric
-from relayd.observe.metrics_labels import OTHER, Kind, Label
+from relayd.observe.metrics_labels import OTHER, POOL_EVENT, POOL_WORDS, Kind, Label
 
 ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "etc" / "alerts.yml"
@@ -239,11 +239,33 @@ def anchors(text: str) -> set[str]:
     }
 
 
+def test_keys_are_guessed_over_http_as_well_as_with_upgrades() -> None:
+    query = Query(RULES["RelaydKeysGuessed"]["expr"])
+
+    assert query.metrics == {"relayd_connections_refused_total", "relayd_http_requests_total"}
+    assert query.text.count('{status=~"401|403"}') == 2
+
+
 @pytest.mark.skipif(not OPERATING.exists(), reason="there is no docs/operating.md")
 def test_every_remedy_is_written_down() -> None:
     written = anchors(OPERATING.read_text())
 
     assert [name for name in RULES if f"alert-{name.lower()}" not in written] == []
+
+
+def test_what_happens_in_the_pool_is_written_down_by_event_and_reason() -> None:
+    section = OPERATING.read_text().partition("\n## The pool\n")[2].partition("\n## ")[0]
+    written = set(re.findall(r"`([a-z_.]+)`", section))
+    affinity = {"affinity.missed", "socket_gone", "unknown", "account_gone"}
+
+    assert {*POOL_EVENT.values, *POOL_WORDS, "lease.waited", *affinity} - written == set()
+
+
+def test_what_clients_do_to_sockets_is_no_alert() -> None:
+    breaking = Query(RULES["RelaydSocketsBreaking"]["expr"])
+
+    assert breaking.metrics == {"relayd_pool_events_total", "relayd_pool_leases_total"}
+    assert breaking.text.count('reason!~"client_gone|preempted"') == 2
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool")

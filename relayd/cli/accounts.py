@@ -20,7 +20,15 @@ from relayd.cli.admin_client import (
     path_of,
     telling,
 )
-from relayd.cli.listing import Column, duration, or_nothing, printable, show, write_objects
+from relayd.cli.listing import (
+    NOTHING,
+    Column,
+    duration,
+    or_nothing,
+    printable,
+    show,
+    write_objects,
+)
 from relayd.config.rules import nearest
 from relayd.core.refusals import RefusalCode
 from relayd.observe.metrics_labels import AccountState
@@ -65,6 +73,7 @@ _COLUMNS: Final = (
     Column[AccountView]("priority", lambda each: str(each.priority), 6, right=True),
     Column[AccountView]("weight", lambda each: str(each.weight), 7, right=True),
     Column[AccountView]("again in", _retry, 1, right=True),
+    Column[AccountView]("dialects", lambda each: ", ".join(each.dialects) or NOTHING, 8),
     Column[AccountView]("address", lambda each: or_nothing(each.base_url), 5, can_be_cut=True),
 )
 

@@ -50,7 +50,7 @@ def summary(settings: Settings) -> list[tuple[str, str]]:
     """What a configuration amounts to, as lines of a word and a text, without any secret."""
     keys = [key.name for key in settings.keys if key.enabled]
     accounts = [account for account in settings.accounts if account.enabled]
-    dialects = {str(account.provider.dialect) for account in accounts}
+    dialects = {str(dialect) for each in accounts for dialect in each.provider.dialects}
     return [
         ("listen", ", ".join(settings.server.listen) + (" (TLS)" if settings.server.tls else "")),
         ("admin", settings.server.admin),

@@ -36,6 +36,7 @@ DEMO_MAX_S: Final = 30.0
 """The whole demo takes less than a second; this is for a machine on its knees."""
 MESSAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 MODEL: Final = "gpt-realtime"
+TEXT_MODEL: Final = "gpt-5"
 AUDIO_FORMAT: Final = "audio/pcm"
 CHUNK_BYTES: Final = 4_800
 BINARY_BYTES: Final = 65_536
@@ -44,6 +45,12 @@ ECHO: Final = "echo"
 _WHO_WIDTH: Final = 12
 
 JsonObject = dict[str, object]
+
+TOOL: Final[JsonObject] = {
+    "type": "function",
+    "name": "look_up",
+    "parameters": {"type": "object", "properties": {"question": {"type": "string"}}},
+}
 
 
 class DemoError(click.ClickException):
@@ -115,6 +122,7 @@ def _configuration(key: str, directory: Path) -> Snapshot:
             keys=(KeySettings(name="demo", secret=KeyDigest.of(key)),),
             accounts=(
                 AccountSettings(name="voice", provider=Provider.SIM_REALTIME, models=(MODEL,)),
+                AccountSettings(name="code", provider=Provider.SIM_RESPONSES, models=(TEXT_MODEL,)),
                 AccountSettings(name=ECHO, provider=Provider.SIM_PASSTHROUGH),
             ),
         )
@@ -131,6 +139,7 @@ async def _play(snapshot: Snapshot, key: str, narrator: Narrator) -> None:
         narrator.tell("relay", f"listens on {running.addresses[0]}")
         client = Client(running.addresses[0], key, narrator)
         await client.converse()
+        await client.work()
         await client.send_and_receive()
         running.drain()
     _tell_what_was_used(heard, narrator)
@@ -178,6 +187,38 @@ class Client:
                     return
                 case {"type": "error", "error": error}:
                     raise DemoError(f"the upstream answered with an error: {error}")
+
+    async def work(self) -> None:
+        """A Responses conversation: a tool is called, its output brought back on the same chain."""
+        who = Dialect.RESPONSES.value
+        async with self._connected("/v1/responses") as socket:
+            request = {"model": TEXT_MODEL, "input": "Please run the tool", "tools": [TOOL]}
+            await _send(socket, {"type": "response.create", **request})
+            called = await self._completed(socket)
+            call = next((item for item in _items(called) if item.type == "function_call"), None)
+            if call is None:
+                raise DemoError("the upstream called no tool")
+            self.narrator.tell(who, f"asked for work; it calls {call.name}({call.arguments})")
+            output = {
+                "type": "function_call_output",
+                "call_id": call.call_id,
+                "output": "42",
+            }
+            request = {"model": TEXT_MODEL, "input": [output]}
+            chain = {"previous_response_id": called["id"]}
+            await _send(socket, {"type": "response.create", **request, **chain})
+            answered = await self._completed(socket)
+        words = " ".join(part.text for item in _items(answered) for part in item.content)
+        self.narrator.tell(who, f'brought the output "42"; answered: "{words}"')
+
+    async def _completed(self, socket: WebSocketConnection) -> JsonObject:
+        """The response of the turn that runs."""
+        while True:
+            match await _event(socket):
+                case {"type": "response.completed", "response": dict(response)}:
+                    return response
+                case {"type": "error" | "response.failed" as kind, **rest}:
+                    raise DemoError(f"the upstream answered with {kind}: {rest}")
 
     async def send_and_receive(self) -> None:
         """A WebSocket of any other kind: text and bytes, there and back."""
@@ -234,6 +275,24 @@ async def _speak(socket: WebSocketConnection, *, length_ms: int) -> None:
 
 async def _send(socket: WebSocketConnection, event: JsonObject) -> None:
     await socket.send_message(msgspec.json.encode(event).decode())
+
+
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+class _Item(msgspec.Struct):
+    """What a response has put out: a message, or a call of a tool."""
+
+    type: str
+    name: str = ""
+    arguments: str = ""
+    call_id: str = ""
+    content: tuple[_Part, ...] = ()
+
+
+def _items(response: JsonObject) -> list[_Item]:
+    return msgspec.convert(response["output"], list[_Item])
 
 
 async def _event(socket: WebSocketConnection) -> JsonObject:

@@ -35,7 +35,8 @@ from relayd.protocol.fields import encode_head
 from relayd.protocol.raw_head import HeadScanner, RawHeadError
 from relayd.routing.classify import FailureKind
 from relayd.routing.roster import Roster, Seat
-from relayd.session.connecting import ATTEMPT_SHARE, AttemptFailed, Connector
+from relayd.session.attempts import AttemptFailed
+from relayd.session.connecting import ATTEMPT_SHARE, Connector
 from relayd.session.probing import wish_of_probe
 from relayd.transport import egress, raw, tls
 from relayd.transport.errors import DialError

@@ -16,6 +16,10 @@ DIAL_REMEDIES: Final = {
     DialErrorKind.NAME_NOT_RESOLVED: NAME_REMEDY,
     DialErrorKind.CONNECTION_REFUSED: "nothing listens there: check the port in base_url",
     DialErrorKind.NETWORK_UNREACHABLE: "check this host's routes, or set accounts.proxy",
+    DialErrorKind.ADDRESS_REFUSED: (
+        "if the upstream is in a private network, set accounts.allow_private = true; if it is not,"
+        " this host's resolver is wrong, or whoever runs the upstream's name"
+    ),
     DialErrorKind.CONNECT_TIMEOUT: "a firewall may drop it: allow it, or set accounts.proxy",
     DialErrorKind.CONNECTION_LOST: "something on the way cuts it: a firewall, or a proxy",
     DialErrorKind.TLS_FAILED: TLS_REMEDY,

@@ -45,7 +45,7 @@ _COLUMNS: Final = (
     Column[SessionView]("dialect", lambda each: each.dialect, 8),
     Column[SessionView]("key", lambda each: each.key, can_be_cut=True),
     Column[SessionView]("tenant", lambda each: each.tenant, 12),
-    Column[SessionView]("account", lambda each: each.account, can_be_cut=True),
+    Column[SessionView]("account", lambda each: or_nothing(each.account), can_be_cut=True),
     Column[SessionView]("model", lambda each: or_nothing(each.model), 4, can_be_cut=True),
     Column[SessionView]("client", lambda each: each.client_address, 7),
     Column[SessionView]("age", lambda each: duration(each.duration_s), right=True),

@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 import trio
 
+from relayd.config.providers import SIMULATED
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account, Snapshot
 from relayd.config.url import parse_base_url
@@ -39,7 +40,7 @@ class Simulators:
 
     nursery: trio.Nursery
     _running: dict[tuple[str, str], _Simulated] = attrs.field(factory=dict, init=False)
-    """By the account's name and dialect."""
+    """By the account's name and provider."""
 
     async def ready(self, snapshot: Snapshot) -> Snapshot:
         """Start an upstream for each enabled simulated account that has none yet.
@@ -66,7 +67,8 @@ class Simulators:
         if running is None:
             scope = trio.CancelScope()
             try:
-                server = await self.nursery.start(_serve, account.provider.dialect.value, scope)
+                dialect = account.provider.removeprefix(SIMULATED)
+                server = await self.nursery.start(_serve, dialect, scope)
             except OSError as error:
                 message = f"the upstream of {account.name} cannot be started: {error.strerror}"
                 raise NotReadyError(message) from None
@@ -104,4 +106,4 @@ def _is_simulated(account: Account) -> bool:
 
 
 def _name(account: Account) -> tuple[str, str]:
-    return account.name, account.provider.dialect.value
+    return account.name, account.provider.value

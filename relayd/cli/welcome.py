@@ -21,6 +21,12 @@ _SCRIPT = """\
 """
 
 
+_POST = """\
+  curl -N {http}/v1/responses -H 'Authorization: Bearer {key}' \\
+    -d '{{"model": "{model}", "input": "Hello", "stream": true}}'
+"""
+
+
 def what_to_try(snapshot: Snapshot, running: Running) -> str:
     """A few lines to copy. A key is shown only if it is the one of the configuration for trying."""
     where = next((each for each in running.addresses if not each.startswith("unix:")), None)
@@ -31,10 +37,15 @@ def what_to_try(snapshot: Snapshot, running: Running) -> str:
     http = f"{scheme}://{where}"
     key = "relayd-dev-key" if snapshot.key_for("relayd-dev-key") else "YOUR-KEY"
     accounts = [account for account in snapshot.accounts if account.enabled]
-    realtime = next((a for a in accounts if a.provider.dialect is Dialect.REALTIME), None)
+    realtime = next((a for a in accounts if a.speaks(Dialect.REALTIME)), None)
+    responses = next((a for a in accounts if a.speaks(Dialect.RESPONSES)), None)
+    if realtime is not None or responses is not None:
+        lines.append("Try:")
+    if responses is not None:
+        lines.append(_POST.format(http=http, key=key, model=_model(responses, "gpt-5")))
     if realtime is not None:
         model = _model(realtime)
-        lines.append("Try:\n" + _curl(http, key, f"/v1/realtime?model={model}"))
+        lines.append(_curl(http, key, f"/v1/realtime?model={model}"))
         lines.append(_SCRIPT.format(http=http, key=key, model=model))
     if running.admin.startswith("unix:"):
         socket = running.admin.removeprefix("unix:")
@@ -56,6 +67,6 @@ def _curl(http: str, key: str, path: str) -> str:
     return f"  curl -iN --http1.1 --max-time 1 {flags} \\\n      '{http}{path}'\n"
 
 
-def _model(account: Account) -> str:
+def _model(account: Account, otherwise: str = "gpt-realtime") -> str:
     named = next(iter(account.model_map), None) or next(iter(account.models), "*")
-    return named.replace("*", "") or "gpt-realtime"
+    return named.replace("*", "") or otherwise

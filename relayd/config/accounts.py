@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +15,7 @@ from relayd.config.providers import Provider
 from relayd.config.proxy import Proxy, ProxyUrl
 from relayd.config.rules import Flag, Integer, Seconds, Word
 from relayd.config.secret import Secret
+from relayd.config.spark import ChatDefaults, SparkSettings
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 COUNT_MAX: Final = 10**9
@@ -53,6 +55,22 @@ class Timeouts:
     )
 
 
+class Transport(enum.StrEnum):
+    """How the chat dialect reaches an account."""
+
+    WS = "ws"
+    HTTP = "http"
+    AUTO = "auto"
+
+
+class UpstreamMode(enum.StrEnum):
+    """How the responses dialect uses an account's sockets."""
+
+    POOL = "pool"
+    DEDICATED = "dedicated"
+    OFF = "off"
+
+
 @attrs.frozen(kw_only=True)
 class AccountSettings:
     """``[[accounts]]``: where sessions may go. One table an account."""
@@ -69,7 +87,8 @@ class AccountSettings:
         metadata=about(
             Word(tuple(map(str, Provider))),
             "`openai`: OpenAI itself; `compatible`: the same protocol elsewhere; `websocket`: any"
-            " WebSocket service, for the passthrough dialect; `sim:…`: a simulated upstream that"
+            " WebSocket service, for the passthrough dialect; `spark`: iFlytek's chat; `runtask`:"
+            " chat by tasks over WebSockets, as Alibaba has it; `sim:…`: a simulated upstream that"
             " relayd starts by itself.",
             stand_in=Provider.WEBSOCKET,
         ),
@@ -79,8 +98,8 @@ class AccountSettings:
         metadata=about(
             kinds.BASE_URL,
             "Where the upstream is: http, https, ws or wss; relayd maps to what the dialect needs."
-            " Required for `compatible` and `websocket`, refused for `sim:…`.",
-            default=f"`{OPENAI_BASE_URL}` for `openai`",
+            " Required for `compatible`, `websocket` and `runtask`, refused for `sim:…`.",
+            default=f"`{OPENAI_BASE_URL}` for `openai`, the version's for `spark`",
         ),
     )
     api_key: Secret | None = attrs.field(
@@ -126,6 +145,44 @@ class AccountSettings:
     )
     sessions_max: int = attrs.field(
         default=0, metadata=about(Integer(0, COUNT_MAX), "Sessions at once. 0: no limit.")
+    )
+    websocket: UpstreamMode = attrs.field(
+        default=UpstreamMode.POOL,
+        converter=UpstreamMode,
+        metadata=about(
+            Word(tuple(map(str, UpstreamMode))),
+            "How the responses dialect uses it: `pool`: sockets are shared by the sessions of a"
+            " tenant, one after the other; `dedicated`: each session has its own; `off`: not at"
+            " all.",
+        ),
+    )
+    lanes: bool | None = attrs.field(
+        default=None,
+        metadata=about(
+            _FLAG,
+            "Whether one socket runs several responses at once, told apart by `stream_id`, in the"
+            " responses dialect. Where not, each lane of a session has a socket of its own.",
+            default="`true` for `openai` and `sim:responses`",
+        ),
+    )
+    transport: Transport = attrs.field(
+        default=Transport.WS,
+        converter=Transport,
+        metadata=about(
+            Word(tuple(map(str, Transport))),
+            "How the chat dialect reaches a Spark account: `ws`; `http`: the vendor's own HTTP"
+            " interface, with `spark.http_password`; `auto`: that, for what WebSockets cannot do.",
+        ),
+    )
+    spark: SparkSettings | None = attrs.field(
+        default=None,
+        metadata=about(None, "Of a Spark account: see below. Required there.", default="none"),
+    )
+    defaults: ChatDefaults = attrs.field(
+        factory=ChatDefaults,
+        metadata=about(
+            None, "What a chat request gets where it is silent: see below.", default="see below"
+        ),
     )
     proxy: Proxy | None = attrs.field(
         default=None,

@@ -6,16 +6,19 @@ that its complaint is dropped where one of them is mistaken anyway: it would onl
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from relayd.config.accounts import Transport
 from relayd.config.address import TcpAddress, parse_address
 from relayd.config.files import certificate_mistake
 from relayd.config.kinds import UNIX_PEER
 from relayd.config.mistakes import Mistake, key_path
 from relayd.config.providers import Provider
+from relayd.config.spark_choice import mistake_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +36,7 @@ T = TypeVar("T")
 _NEEDS_BASE_URL: Final = {
     Provider.COMPATIBLE: "https://host/v1",
     Provider.WEBSOCKET: "wss://host/path",
+    Provider.RUNTASK: "wss://host/api-ws/v1/inference",
 }
 
 
@@ -87,6 +91,16 @@ def unpriced_budgets(settings: Settings) -> Iterator[Clash]:
             yield Clash(Mistake(f"{path}.budget_usd", message), (f"{path}.enabled",))
 
 
+def is_wildcard(address: TcpAddress) -> bool:
+    """Whether it stands for all addresses of a host: ``0.0.0.0``, ``[::]`` and its mapped form."""
+    try:
+        ip = ipaddress.ip_address(address.host)
+    except ValueError:  # a name
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_unspecified
+
+
 def _server(server: ServerSettings) -> Iterator[Clash]:
     admin = parse_address(server.admin)
     listen = [parse_address(text) for text in server.listen]
@@ -99,6 +113,13 @@ def _server(server: ServerSettings) -> Iterator[Clash]:
         if address == admin:
             message = f"repeats server.listen[{index}]; the admin listener needs its own address"
             yield Clash(Mistake("server.admin", message), (f"server.listen[{index}]",))
+    if isinstance(admin, TcpAddress) and is_wildcard(admin):
+        message = (
+            "is every address of this host; name one that requests can be sent to, such as"
+            f' "127.0.0.1:{admin.port}", since the admin listener answers under its own address'
+            " alone"
+        )
+        yield Clash(Mistake("server.admin", message))
     if isinstance(admin, TcpAddress) and server.admin_token is None:
         message = 'required, since server.admin is on TCP; set one, or use "unix:/path" for admin'
         yield Clash(Mistake("server.admin_token", message), ("server.admin",))
@@ -139,6 +160,7 @@ def _account(account: AccountSettings, path: str) -> Iterator[Clash]:
     if provider.is_simulated and account.proxy is not None:
         message = f'remove it; the upstream of provider "{provider}" runs in relayd itself'
         yield Clash(Mistake(f"{path}.proxy", message), (f"{path}.provider",))
+    yield from _spark(account, path)
     seen = set[str]()
     for name in account.headers:
         if name.lower() in seen:
@@ -148,6 +170,31 @@ def _account(account: AccountSettings, path: str) -> Iterator[Clash]:
     if "authorization" in seen and account.api_key is not None:
         message = "carries an Authorization header, which api_key sets as well; remove one"
         yield Clash(Mistake(f"{path}.headers", message), (f"{path}.api_key",))
+
+
+def _spark(account: AccountSettings, path: str) -> Iterator[Clash]:
+    """What an account of iFlytek's needs, and no other may have."""
+    spark, provider = account.spark, account.provider
+    if not provider.is_spark:
+        if spark is not None:
+            message = f'remove it; provider "{provider}" has no such table'
+            yield Clash(Mistake(f"{path}.spark", message), (f"{path}.provider",))
+        return
+    if not account.enabled:
+        return  # it may refer to secrets that are not there
+    if spark is None:
+        message = "missing; it needs app_id, api_secret and api_version"
+        yield Clash(Mistake(f"{path}.spark", message), (f"{path}.provider",))
+        return
+    if account.api_key is None and not provider.is_simulated:
+        message = "missing; it is the APIKey of the application"
+        yield Clash(Mistake(f"{path}.api_key", message), (f"{path}.provider",))
+    if (mistake := mistake_in(spark)) is not None:
+        yield Clash(Mistake(f"{path}.spark.{mistake.setting}", mistake.message))
+    if account.transport is not Transport.WS and spark.http_password is None:
+        message = f'transport = "{account.transport}" needs the APIPassword'
+        also = (f"{path}.transport",)
+        yield Clash(Mistake(f"{path}.spark.http_password", message), also)
 
 
 def _sha256(key: KeySettings) -> bytes | None:

@@ -12,15 +12,19 @@ from relayd.config.about import about_of
 from relayd.config.prices import PriceSettings, TokenPrices
 from relayd.config.schema import (
     AccountSettings,
+    DialectSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
     LogSettings,
+    PoolSettings,
+    ResponsesSettings,
     ServerSettings,
     StateSettings,
     Timeouts,
     TlsSettings,
 )
+from relayd.config.spark import ChatDefaults, SparkSettings
 
 DOCUMENT: Final = Path("docs/configuration.md")
 
@@ -28,12 +32,17 @@ SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[server]": ServerSettings,
     "[server.tls]": TlsSettings,
     "[limits]": LimitSettings,
+    "[pool]": PoolSettings,
     "[log]": LogSettings,
     "[state]": StateSettings,
     "[ledger]": LedgerSettings,
+    "[dialects]": DialectSettings,
+    "[dialects.responses]": ResponsesSettings,
     "[[keys]]": KeySettings,
     "[[accounts]]": AccountSettings,
     "accounts.timeouts": Timeouts,
+    "accounts.spark": SparkSettings,
+    "accounts.defaults": ChatDefaults,
 }
 PRICE_SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[[prices]]": PriceSettings,

@@ -34,6 +34,20 @@ class BudgetPeriod(enum.StrEnum):
     TOTAL = "total"
 
 
+class BusyLane(enum.StrEnum):
+    """What a request does in a lane of the responses dialect where another one is running."""
+
+    QUEUE = "queue"
+    PREEMPT = "preempt"
+
+
+class Recovery(enum.StrEnum):
+    """What relayd may change in a request of the responses dialect to make it succeed."""
+
+    NONE = "none"
+    INJECT_PREVIOUS_ID = "inject_previous_id"
+
+
 @attrs.frozen(kw_only=True)
 class KeySettings:
     """``[[keys]]``: who may come in. One table a key."""
@@ -134,5 +148,32 @@ class KeySettings:
             Amount(least=FACTOR_MIN, most=FACTOR_MAX),
             "What prices are multiplied by for this key.",
             default='`"1"`',
+        ),
+    )
+    websocket: bool = attrs.field(
+        default=True,
+        metadata=about(
+            Flag(),
+            "Whether the key may upgrade to a WebSocket in the responses dialect. Where it may"
+            " not, upgrades get 426, and clients use `POST /v1/responses`.",
+        ),
+    )
+    busy_lane: BusyLane = attrs.field(
+        default=BusyLane.QUEUE,
+        converter=BusyLane,
+        metadata=about(
+            Word(tuple(map(str, BusyLane))),
+            "What a request of the responses dialect does where another one is running in its"
+            " lane: wait for its end, or end it as `preempted`.",
+        ),
+    )
+    recovery: Recovery = attrs.field(
+        default=Recovery.NONE,
+        converter=Recovery,
+        metadata=about(
+            Word(tuple(map(str, Recovery))),
+            "The one change that relayd makes to a request of the responses dialect, where it is"
+            " asked to: `inject_previous_id` adds the `previous_response_id` of the lane's last"
+            " response to a request that brings outputs of its tool calls and names none.",
         ),
     )

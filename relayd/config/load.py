@@ -14,10 +14,12 @@ from relayd.config.parse import parse_toml
 from relayd.config.price_file import prices_path, read_prices
 from relayd.config.schema import (
     AccountSettings,
+    DialectSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
     LogSettings,
+    PoolSettings,
     ServerSettings,
     Settings,
     StateSettings,
@@ -127,9 +129,11 @@ def settings_of(
     settings = Settings(
         server=reader.table(ServerSettings, document.get("server", {}), "server"),
         limits=reader.table(LimitSettings, document.get("limits", {}), "limits"),
+        pool=reader.table(PoolSettings, document.get("pool", {}), "pool"),
         log=reader.table(LogSettings, document.get("log", {}), "log"),
         state=reader.table(StateSettings, document.get("state", {}), "state"),
         ledger=reader.table(LedgerSettings, document.get("ledger", {}), "ledger"),
+        dialects=reader.table(DialectSettings, document.get("dialects", {}), "dialects"),
         keys=reader.tables(KeySettings, document.get("keys", []), "keys"),
         accounts=reader.tables(AccountSettings, document.get("accounts", []), "accounts"),
     )

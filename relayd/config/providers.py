@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
+
+SIMULATED: Final = "sim:"
+"""How the names of providers begin that relayd starts itself; a dialect's name follows."""
 
 
 class Dialect(enum.StrEnum):
     """The protocols relayd speaks to clients."""
 
     REALTIME = "realtime"
+    RESPONSES = "responses"
+    CHAT = "chat"
     PASSTHROUGH = "passthrough"
 
 
@@ -19,18 +25,39 @@ class Provider(enum.StrEnum):
     COMPATIBLE = "compatible"
     WEBSOCKET = "websocket"
     SIM_REALTIME = "sim:realtime"
+    SIM_RESPONSES = "sim:responses"
     SIM_PASSTHROUGH = "sim:passthrough"
+    SPARK = "spark"
+    RUNTASK = "runtask"
+    SIM_SPARK = "sim:spark"
+    SIM_RUNTASK = "sim:runtask"
 
     @property
     def is_simulated(self) -> bool:
         """Whether relayd starts the upstream itself."""
-        return self in {Provider.SIM_REALTIME, Provider.SIM_PASSTHROUGH}
+        return self.value.startswith(SIMULATED)
 
     @property
-    def dialect(self) -> Dialect:
-        """The dialect whose sessions go to such accounts."""
+    def dialects(self) -> tuple[Dialect, ...]:
+        """The dialects whose sessions go to such accounts; a simulated upstream speaks one."""
         match self:
             case Provider.WEBSOCKET | Provider.SIM_PASSTHROUGH:
-                return Dialect.PASSTHROUGH
-            case Provider.OPENAI | Provider.COMPATIBLE | Provider.SIM_REALTIME:
-                return Dialect.REALTIME
+                return (Dialect.PASSTHROUGH,)
+            case Provider.OPENAI | Provider.COMPATIBLE:
+                return (Dialect.REALTIME, Dialect.RESPONSES)
+            case Provider.SIM_REALTIME:
+                return (Dialect.REALTIME,)
+            case Provider.SIM_RESPONSES:
+                return (Dialect.RESPONSES,)
+            case Provider.SPARK | Provider.SIM_SPARK | Provider.RUNTASK | Provider.SIM_RUNTASK:
+                return (Dialect.CHAT,)
+
+    @property
+    def is_spark(self) -> bool:
+        """Whether it is iFlytek's, with a table of its own."""
+        return self in {Provider.SPARK, Provider.SIM_SPARK}
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether its Responses sockets run several responses at once, where nobody says."""
+        return self in {Provider.OPENAI, Provider.SIM_RESPONSES}

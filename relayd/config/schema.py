@@ -15,7 +15,9 @@ import attrs
 from relayd.config import kinds
 from relayd.config.about import About, about
 from relayd.config.accounts import OPENAI_BASE_URL, AccountSettings, Timeouts
+from relayd.config.dialects import DialectSettings, ResponsesSettings
 from relayd.config.keys import BudgetPeriod, KeySettings
+from relayd.config.pools import PoolSettings
 from relayd.config.pricebook import PriceBook
 from relayd.config.rules import Flag, Integer, Seconds, Word
 from relayd.config.secret import Secret
@@ -25,10 +27,13 @@ __all__ = [
     "OPENAI_BASE_URL",
     "AccountSettings",
     "BudgetPeriod",
+    "DialectSettings",
     "KeySettings",
     "LedgerSettings",
     "LimitSettings",
     "LogSettings",
+    "PoolSettings",
+    "ResponsesSettings",
     "ServerSettings",
     "Settings",
     "StateSettings",
@@ -179,7 +184,8 @@ class LimitSettings:
         metadata=about(
             Integer(1, COUNT_MAX),
             "Connections of one address whose request head is incomplete after a second. Over it"
-            " the oldest gets 408.",
+            " the oldest gets 408. It goes by the socket's address, or the one in a PROXY header;"
+            " `trusted_proxies` are not counted.",
         ),
     )
     handshake_s: float = attrs.field(
@@ -242,9 +248,11 @@ class Settings:
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
+    pool: PoolSettings = attrs.field(factory=PoolSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
     state: StateSettings = attrs.field(factory=StateSettings)
     ledger: LedgerSettings = attrs.field(factory=LedgerSettings)
+    dialects: DialectSettings = attrs.field(factory=DialectSettings)
     keys: tuple[KeySettings, ...] = ()
     accounts: tuple[AccountSettings, ...] = ()
     prices: PriceBook = attrs.field(factory=PriceBook)

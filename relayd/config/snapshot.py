@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from relayd.config.accounts import Transport, UpstreamMode
+from relayd.config.keys import BusyLane, Recovery
 from relayd.config.networks import Network, is_within
 from relayd.config.patterns import Patterns
 from relayd.config.pricebook import PriceBook
-from relayd.config.providers import Provider
+from relayd.config.providers import Dialect, Provider
 from relayd.config.proxy import Proxy
 from relayd.config.schema import OPENAI_BASE_URL, BudgetPeriod, Settings, Timeouts
 from relayd.config.secret import Secret, digest
+from relayd.config.spark import ChatDefaults, SparkSettings
+from relayd.config.spark_choice import base_url_of
 from relayd.config.url import Url, parse_base_url
 from relayd.core.money import nano_of
 
@@ -45,6 +49,9 @@ class Key:
         tokens_per_minute: Tokens in a minute, input and output together.
         budget_nano: Nano-dollars that it may cost in a ``budget_period``.
         price_factor: What prices are multiplied by.
+        websocket: Whether it may upgrade in the responses dialect.
+        busy_lane: What a request does in a lane where another one is running.
+        recovery: What may be changed in a request to make it succeed.
     """
 
     name: str
@@ -61,6 +68,9 @@ class Key:
     budget_nano: int = 0
     budget_period: BudgetPeriod = BudgetPeriod.MONTH
     price_factor: Decimal = Decimal(1)
+    websocket: bool = True
+    busy_lane: BusyLane = BusyLane.QUEUE
+    recovery: Recovery = Recovery.NONE
     _model_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
     _dialect_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
 
@@ -92,6 +102,9 @@ class Key:
             budget_nano=nano_of(settings.budget_usd),
             budget_period=settings.budget_period,
             price_factor=settings.price_factor,
+            websocket=settings.websocket,
+            busy_lane=settings.busy_lane,
+            recovery=settings.recovery,
         )
 
     def permits_model(self, model: str) -> bool:
@@ -124,6 +137,11 @@ class Account:
         model_map: Names that clients ask for, and what the upstream calls them.
         headers: Added to upstream requests. Hidden from ``repr``: a value may be a key.
         sessions_max: Sessions at once; 0 for no limit.
+        websocket: How the responses dialect uses it.
+        lanes: Whether a socket of that dialect runs several responses at once.
+        transport: How the chat dialect reaches it.
+        spark: Its application, where it is one of iFlytek's.
+        defaults: What a chat request gets where it is silent.
         proxy: What the upstream is reached through; ``None``: nothing.
         allow_private: Whether a name may lead to an address that is not public.
         tls_ca: The path of a PEM file to trust beside the system's store.
@@ -142,6 +160,11 @@ class Account:
     priority: int = 0
     weight: int = 100
     sessions_max: int = 0
+    websocket: UpstreamMode = UpstreamMode.POOL
+    lanes: bool = attrs.Factory(lambda self: self.provider.has_lanes, takes_self=True)
+    transport: Transport = Transport.WS
+    spark: SparkSettings | None = None
+    defaults: ChatDefaults = attrs.field(factory=ChatDefaults)
     proxy: Proxy | None = None
     allow_private: bool = False
     tls_ca: str | None = None
@@ -162,6 +185,8 @@ class Account:
         base_url = settings.base_url
         if base_url is None and settings.provider is Provider.OPENAI:
             base_url = OPENAI_BASE_URL
+        if base_url is None and settings.provider is Provider.SPARK and settings.spark is not None:
+            base_url = base_url_of(settings.spark)
         return cls(
             name=settings.name,
             provider=settings.provider,
@@ -174,11 +199,22 @@ class Account:
             priority=settings.priority,
             weight=settings.weight,
             sessions_max=settings.sessions_max,
+            websocket=settings.websocket,
+            lanes=settings.provider.has_lanes if settings.lanes is None else settings.lanes,
+            transport=settings.transport,
+            spark=settings.spark,
+            defaults=settings.defaults,
             proxy=settings.proxy,
             allow_private=settings.allow_private,
             tls_ca=settings.tls_ca,
             timeouts=settings.timeouts,
         )
+
+    def speaks(self, dialect: str) -> bool:
+        """Whether sessions of ``dialect`` may go here. Does not look at ``enabled``."""
+        if dialect == Dialect.RESPONSES and self.websocket is UpstreamMode.OFF:
+            return False
+        return dialect in self.provider.dialects
 
     def serves(self, model: str) -> bool:
         """Whether sessions that ask for ``model`` may go here. Does not look at ``enabled``."""

@@ -18,15 +18,19 @@ from relayd.config.mistakes import Mistake, Unavailable, Wrong, key_path
 from relayd.config.rules import expected, nearest
 from relayd.config.schema import (
     AccountSettings,
+    DialectSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
     LogSettings,
+    PoolSettings,
+    ResponsesSettings,
     ServerSettings,
     StateSettings,
     Timeouts,
     TlsSettings,
 )
+from relayd.config.spark import ChatDefaults, SparkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,11 +45,16 @@ Tables: TypeAlias = tuple[type[attrs.AttrsInstance], ...]
 TABLES: Final[Tables] = (
     TlsSettings,
     Timeouts,
+    ResponsesSettings,
+    SparkSettings,
+    ChatDefaults,
     ServerSettings,
     LimitSettings,
+    PoolSettings,
     LogSettings,
     StateSettings,
     LedgerSettings,
+    DialectSettings,
     KeySettings,
     AccountSettings,
 )

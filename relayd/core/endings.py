@@ -56,6 +56,8 @@ class Reason(enum.StrEnum):
     CONTROL_FLOOD = "control_flood"
     POLICY = "policy"
     DUPLICATE_TYPE = "duplicate_type"
+    UNSUPPORTED_DATA = "unsupported_data"
+    FIRST_MESSAGE_TIMEOUT = "first_message_timeout"
     BUDGET_EXHAUSTED = "budget_exhausted"
     KEY_EXPIRED = "key_expired"
     KEY_REMOVED = "key_removed"
@@ -79,7 +81,8 @@ class Ending:
         abort_client: The client's TCP connection is reset instead of closed, because it takes no
             byte. (A side that stands inside a cut-through frame is reset whatever the reason.)
         abort_upstream: Likewise for the upstream's.
-        error_event: An error event in the dialect's own shape goes to the client before Close.
+        error_type: The ``error.type`` of the error event, in the dialect's own shape, that goes to
+            the client before Close; that of a refusal for the same cause. ``None``: none goes.
     """
 
     fault: Fault
@@ -87,7 +90,12 @@ class Ending:
     upstream_code: int | None
     abort_client: bool = False
     abort_upstream: bool = False
-    error_event: bool = False
+    error_type: str | None = None
+
+    @property
+    def error_event(self) -> bool:
+        """Whether the client is told by an error event, before its Close."""
+        return self.error_type is not None
 
 
 _C, _U, _N, _R = Fault.CLIENT, Fault.UPSTREAM, Fault.NONE, Fault.RELAY
@@ -98,10 +106,10 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.CLIENT_GONE: Ending(_C, None, 1001),
     Reason.UPSTREAM_LOST: Ending(_U, 1011, None),
     Reason.UPSTREAM_LOST_MID_FRAME: Ending(_U, 1011, None),
-    Reason.UPSTREAM_REFUSED: Ending(_U, 1011, 1001, error_event=True),
-    Reason.FIRST_FRAME_TIMEOUT: Ending(_U, 1011, 1001, error_event=True),
-    Reason.UPSTREAM_SILENT: Ending(_U, 1011, 1001, error_event=True),
-    Reason.TURN_TIMEOUT: Ending(_U, 1011, 1001, error_event=True),
+    Reason.UPSTREAM_REFUSED: Ending(_U, 1011, 1001, error_type="server_error"),
+    Reason.FIRST_FRAME_TIMEOUT: Ending(_U, 1011, 1001, error_type="server_error"),
+    Reason.UPSTREAM_SILENT: Ending(_U, 1011, 1001, error_type="server_error"),
+    Reason.TURN_TIMEOUT: Ending(_U, 1011, 1001, error_type="server_error"),
     Reason.CLIENT_STALLED: Ending(_C, None, 1001, abort_client=True),
     Reason.UPSTREAM_STALLED: Ending(_U, 1011, None, abort_upstream=True),
     Reason.CLIENT_SILENT: Ending(_C, 1001, 1001),
@@ -113,9 +121,11 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.CONTROL_FLOOD: Ending(_C, 1008, 1001),
     Reason.POLICY: Ending(_C, 1008, 1001),
     Reason.DUPLICATE_TYPE: Ending(_C, 1008, 1001),
-    Reason.BUDGET_EXHAUSTED: Ending(_C, 1008, 1001, error_event=True),
-    Reason.KEY_EXPIRED: Ending(_C, 1008, 1001, error_event=True),
-    Reason.KEY_REMOVED: Ending(_C, 1008, 1001, error_event=True),
+    Reason.UNSUPPORTED_DATA: Ending(_C, 1003, 1001),
+    Reason.FIRST_MESSAGE_TIMEOUT: Ending(_C, 1008, 1001),
+    Reason.BUDGET_EXHAUSTED: Ending(_C, 1008, 1001, error_type="insufficient_quota"),
+    Reason.KEY_EXPIRED: Ending(_C, 1008, 1001, error_type="permission_error"),
+    Reason.KEY_REMOVED: Ending(_C, 1008, 1001, error_type="authentication_error"),
     Reason.SESSION_MAX_AGE: Ending(_N, 1001, 1000),
     Reason.DRAIN: Ending(_N, 1012, 1000),
     Reason.ACCOUNT_REMOVED: Ending(_N, 1012, 1000),

@@ -34,6 +34,7 @@ class RefusalCode(enum.StrEnum):
     HEAD_TOO_LARGE = "head_too_large"
     UPGRADE_REQUIRED = "upgrade_required"
     WEBSOCKET_VERSION = "websocket_version"
+    WEBSOCKET_OFF = "websocket_off"
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
     SESSION_LIMIT_REACHED = "session_limit_reached"
     INSUFFICIENT_QUOTA = "insufficient_quota"
@@ -70,6 +71,7 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.HEAD_TOO_LARGE: 431,
     RefusalCode.UPGRADE_REQUIRED: 426,
     RefusalCode.WEBSOCKET_VERSION: 426,
+    RefusalCode.WEBSOCKET_OFF: 426,
     RefusalCode.RATE_LIMIT_EXCEEDED: 429,
     RefusalCode.SESSION_LIMIT_REACHED: 429,
     RefusalCode.INSUFFICIENT_QUOTA: 429,
@@ -106,6 +108,7 @@ class Refusal:
         param: The request's parameter or header at fault, if one is.
         retry_after_s: Seconds after which trying again makes sense, if that can be said.
         headers: Further response headers, such as ``Allow``.
+        status: The HTTP status, 0 where none can be sent.
     """
 
     code: RefusalCode
@@ -113,15 +116,18 @@ class Refusal:
     param: str | None = None
     retry_after_s: float | None = None
     headers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def status(self) -> int:
-        """The HTTP status, 0 where none can be sent."""
-        return STATUS[self.code]
+    status: int = attrs.Factory(lambda self: STATUS[self.code], takes_self=True)
 
     def body(self) -> bytes:
         """The JSON body, in OpenAI's error shape."""
         return error_body(error_type(self.status), self.code, self.message, self.param)
+
+
+def not_fatal(refusal: Refusal) -> Refusal:
+    """The refusal of a limit for clients that give up for good at a 429."""
+    if refusal.status != STATUS[RefusalCode.RATE_LIMIT_EXCEEDED]:
+        return refusal
+    return attrs.evolve(refusal, status=STATUS[RefusalCode.OVERLOAD])
 
 
 def error_type(status: int) -> str:

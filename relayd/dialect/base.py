@@ -9,8 +9,8 @@ from relayd.dialect.meter import Refuse
 from relayd.protocol.outcomes import ClientReader, CountingReader
 
 
-class Conversation(Protocol):
-    """The state of one session in its dialect.
+class Timed(Protocol):
+    """What a session's clock looks at.
 
     Attributes:
         tell_idle: Ask for a notice when the last running turn has ended.
@@ -21,20 +21,24 @@ class Conversation(Protocol):
     closed_to_turns: Refuse | None
 
     @property
+    def busy(self) -> bool:
+        """Whether a turn is asked for or running."""
+
+    @property
+    def busy_since(self) -> float | None:
+        """When the oldest such turn was asked for; ``None`` too where turns have own clocks."""
+
+
+class Conversation(Timed, Protocol):
+    """The state of one session in its dialect."""
+
+    @property
     def client_reader(self) -> ClientReader | None:
         """Reads the client's messages; ``None`` sends them on unread."""
 
     @property
     def upstream_reader(self) -> CountingReader | None:
         """Reads the upstream's messages; ``None`` sends them on unread."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a turn is asked for or running."""
-
-    @property
-    def busy_since(self) -> float | None:
-        """When the oldest such turn was asked for."""
 
     def error_event(self, kind: str, code: str, message: str) -> bytes:
         """An error as the client's protocol tells one; empty where it has no way to."""

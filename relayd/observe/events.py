@@ -33,12 +33,21 @@ class LogEvent(enum.StrEnum):
     ACCOUNT_COOLED = "account.cooled"
     ACCOUNT_DISABLED = "account.disabled"
     ACCOUNT_ENABLED = "account.enabled"
+    CLOCK_SKEWED = "clock.skewed"
     BREAKER_OPENED = "breaker.opened"
     BREAKER_CLOSED = "breaker.closed"
     ACCEPT_PAUSED = "accept.paused"
     ACCEPT_RESUMED = "accept.resumed"
     MASK_DEGRADED = "mask.degraded"
     MODEL_UNPRICED = "model.unpriced"
+    SLOT_OPENED = "slot.opened"
+    SLOT_BROKEN = "slot.broken"
+    SLOT_ROTATED = "slot.rotated"
+    SLOT_EVICTED = "slot.evicted"
+    LEASE_WAITED = "lease.waited"
+    LEASE_REFUSED = "lease.refused"
+    LEASE_RELEASED = "lease.released"
+    AFFINITY_MISSED = "affinity.missed"
     LEDGER_COMMITTED = "ledger.committed"
     LEDGER_FAILED = "ledger.failed"
     LEDGER_RECOVERED = "ledger.recovered"
@@ -103,7 +112,8 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
         ("status", "reason", "dialect", "key", "client_address", "message"),
     ),
     LogEvent.REQUEST_ENDED: EventSpec(
-        "An HTTP request is over, answered or not. Those of the admin listener at level debug.",
+        "An HTTP request is over, answered or not. Those of the admin listener at level debug, but"
+        " for actions and for 401 and 403.",
         (
             *("request_id", "method", "route", "status", "outcome", "reason", "key"),
             *("client_address", "duration_ms", "bytes_in", "bytes_out"),
@@ -135,6 +145,8 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
             *("ttft_ms", "duration_ms", "tokens_in", "tokens_out"),
             *("tokens_in_text", "tokens_in_audio", "tokens_in_image", "tokens_in_cached"),
             *("tokens_out_text", "tokens_out_audio", "estimated", "cost_usd", "reason"),
+            *("lane", "slot", "generation", "reused", "queue_ms", "wait_ms"),
+            *("tool_calls", "warm_up"),
         ),
     ),
     LogEvent.UPSTREAM_FAILED: EventSpec(
@@ -152,6 +164,11 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
     LogEvent.ACCOUNT_ENABLED: EventSpec(
         "A disabled account works again, or an operator enabled it.",
         ("account", "cause"),
+    ),
+    LogEvent.CLOCK_SKEWED: EventSpec(
+        "An upstream refused a signature for its date: this host's clock, or the upstream's, is"
+        " off. Signatures for the account are dated by the upstream's clock from now on.",
+        ("account", "offset_s"),
     ),
     LogEvent.BREAKER_OPENED: EventSpec(
         "An account failed too often and gets no new session until its breaker tries it again.",
@@ -177,6 +194,39 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
     LogEvent.MODEL_UNPRICED: EventSpec(
         "Something was used that has no price: its cost is null. Once per model and process.",
         ("model", "account", "message"),
+    ),
+    LogEvent.SLOT_OPENED: EventSpec(
+        "A socket to an upstream was opened for the pool.",
+        ("account", "slot", "generation", "duration_ms"),
+    ),
+    LogEvent.SLOT_BROKEN: EventSpec(
+        "A socket of the pool is of no more use, and was closed.",
+        ("account", "slot", "generation", "reason"),
+    ),
+    LogEvent.SLOT_ROTATED: EventSpec(
+        "A socket of the pool was closed in good order: it was old, long unused, or one too many.",
+        ("account", "slot", "generation", "reason"),
+    ),
+    LogEvent.SLOT_EVICTED: EventSpec(
+        "A socket of the pool was closed to make room for another client's. What lived on it alone"
+        " is gone: going on from it gets `previous_response_not_found`.",
+        ("account", "slot", "generation"),
+    ),
+    LogEvent.LEASE_WAITED: EventSpec(
+        "A turn got its socket after waiting for one to be free.",
+        ("account", "slot", "generation", "wait_ms"),
+    ),
+    LogEvent.LEASE_REFUSED: EventSpec(
+        "A turn got no socket of the pool.",
+        ("account", "reason", "wait_ms"),
+    ),
+    LogEvent.LEASE_RELEASED: EventSpec(
+        "A socket of the pool is no longer used by a session. At level debug.",
+        ("account", "slot", "generation", "outcome", "duration_ms"),
+    ),
+    LogEvent.AFFINITY_MISSED: EventSpec(
+        "A client wanted to go on from a response whose socket is gone, or that nobody knows.",
+        ("session_id", "key", "account", "reason"),
     ),
     LogEvent.LEDGER_COMMITTED: EventSpec(
         "Rows were written to the ledger. At level debug.",
@@ -218,7 +268,7 @@ FIELDS: Final[dict[str, str]] = {
     " none",
     "connect_ms": "dialling the upstream that was chosen, its handshake included",
     "cost_usd": "what it cost, in US dollars; null where something in it has no price",
-    "dialect": "`realtime` or `passthrough`",
+    "dialect": "`realtime`, `responses` or `passthrough`",
     "dropped": "changes to limits that were given up",
     "drain_s": "how long sessions get to end",
     "duration_ms": "from start to end; of a turn from the client's create, else from the start of"
@@ -235,10 +285,13 @@ FIELDS: Final[dict[str, str]] = {
     "listen": "the bound addresses, or the one concerned",
     "listeners_added": "the bound addresses that connections are accepted from since then",
     "listeners_removed": "the addresses that nothing is accepted from any more",
+    "generation": "which of the sockets that a slot has had",
+    "lane": "the `stream_id` of the request; null for the default lane",
     "log_lines_lost": "lines that standard output did not take",
     "method": "GET, POST and so on; null where no whole head was read",
+    "offset_s": "how far the upstream's clock is ahead of this host's",
     "outcome": "`complete`, or how it ended before: `client_gone`, `client_stalled`, `cut_off`,"
-    " `crashed`, `stopped`",
+    " `crashed`, `stopped`; of a lease `yielded`, `handed_over`, `broken`, `rotated`",
     "message": "for people: the cause, then the remedy; anything that looks like a key is taken"
     " out",
     "messages_down": "messages relayed to the client",
@@ -247,12 +300,15 @@ FIELDS: Final[dict[str, str]] = {
     "pending": "rows that wait to be written",
     "path": "where in the file the mistake is",
     "reason": "the word of the tables below; of a turn, the upstream's own word for its end",
+    "queue_ms": "how long a request waited for the one before it in its lane",
     "request_id": "names a request; the client has it as `x-request-id`",
+    "reused": "whether an earlier turn had the same socket",
     "route": "the pattern of the path; null where there is nothing at it",
     "rows": "how many rows",
     "session_id": "names a session in every line about it",
     "sessions": "how many sessions were open",
     "sessions_max": "how many sessions are accepted at once",
+    "slot": "the number of a place in the pool of its account",
     "status": "the HTTP status that was sent, 0 if none was",
     "tokens_in": "input tokens, as the upstream counted them",
     "tokens_in_audio": "of these, audio",
@@ -262,12 +318,15 @@ FIELDS: Final[dict[str, str]] = {
     "tokens_out": "output tokens, as the upstream counted them",
     "tokens_out_audio": "of these, audio",
     "tokens_out_text": "of these, text",
+    "tool_calls": "how many tool calls of the response wait for their outputs",
     "traceback": "where the bug is; without the values of variables",
     "ttft_ms": "time to first token: from the same start to the first delta",
     "turn_id": "the upstream's id of the response or item",
     "turns": "how many turns the session had",
     "until_s": "seconds from now until the account is tried again",
     "upstream_close": "close code on the upstream's side, likewise",
+    "wait_ms": "how long it was waited for a socket, dialling included",
+    "warm_up": "whether the request asked for no output (`generate: false`)",
     "version": "relayd's version",
 }
 """What each field means, with its unit where the name does not say it all."""

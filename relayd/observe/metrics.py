@@ -19,10 +19,14 @@ from relayd.observe import metrics_labels as label
 from relayd.observe.metrics_labels import Kind, Label, Spec
 
 # Admission has 8 s by default; first output takes an upstream tenths of a second to seconds, a
-# whole response up to minutes, a session up to an hour; the loop aims at pauses below 10 ms.
+# whole response up to minutes, a session up to an hour; a request over HTTP is anything between a
+# look at memory and a whole response; a turn waits for its socket up to 12 s; the loop aims at
+# pauses below 10 ms.
 ADMISSION_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 OUTPUT_S: Final = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 TURN_S: Final = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+REQUEST_S: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0)
+WAIT_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 12.0)
 SESSION_S: Final = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1200.0, 1800.0, 3600.0)
 PAUSE_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -50,7 +54,7 @@ class Metric(enum.Enum):
         "sessions_open", "Sessions that are open.",
         "Follows your users' day.",
         "A sudden fall: see which reason grows in `relayd_sessions_total`.",
-        label.DIALECT, label.ACCOUNT)
+        label.DIALECT, label.SESSIONS_ACCOUNT)
     SESSIONS_MAX = _gauge(
         "sessions_max", "Sessions that this process takes at once.",
         "Well above `relayd_sessions_open`.",
@@ -59,7 +63,7 @@ class Metric(enum.Enum):
         "sessions_total", "Sessions that have ended.",
         "Nearly all with fault `none`, or `client_gone`.",
         "Fault `upstream`: look at the account. Fault `relay`: at overload and at the log.",
-        label.DIALECT, label.ACCOUNT, label.ENDING, label.FAULT)
+        label.DIALECT, label.SESSIONS_ACCOUNT, label.ENDING, label.FAULT)
     SESSION_DURATION_SECONDS = _histogram(
         SESSION_S, "session_duration_seconds", "How long sessions lasted, from the 101 on.",
         "What your clients do.",
@@ -68,11 +72,13 @@ class Metric(enum.Enum):
     ADMISSION_SECONDS = _histogram(
         ADMISSION_S, "admission_seconds",
         "From the accepted connection to the 101, for sessions that came about.",
-        "The upstream's handshake and first frame, and a few milliseconds.",
+        "The upstream's handshake and first frame, and a few milliseconds; in the responses"
+        " dialect, which dials when a turn comes, the latter alone.",
         "Compare `relayd_connect_seconds`: what is not in there was spent on failing over.",
         label.DIALECT)
     CONNECT_SECONDS = _histogram(
-        ADMISSION_S, "connect_seconds", "Dialling the chosen upstream, its handshake included.",
+        ADMISSION_S, "connect_seconds",
+        "Dialling an upstream, its handshake included, for a session or for a socket of the pool.",
         "A few round trips.",
         "See the way to the upstream: name servers, proxy, TLS. `relayd doctor` tells them apart.",
         label.ACCOUNT)
@@ -87,10 +93,25 @@ class Metric(enum.Enum):
         "Status 5xx: relayd or its accounts cannot serve. 401 in masses: a client lost its key, or"
         " somebody guesses. `connection.refused` has each address.",
         label.STATUS_SENT, label.REFUSAL, label.DIALECT)
+    HTTP_REQUESTS_TOTAL = _counter(
+        "http_requests_total", "HTTP requests that have ended; upgrades are not among them.",
+        "Outcome `complete` and status 200; 401 for each health check without a key.",
+        "Status 401 and 403 in masses: a client lost its key, or somebody guesses. Status 5xx:"
+        " relayd cannot serve. `request.ended` has each address and reason.",
+        label.LISTENER, label.ROUTE, label.STATUS_ANSWERED, label.REQUEST_OUTCOME)
+    HTTP_REQUEST_DURATION_SECONDS = _histogram(
+        REQUEST_S, "http_request_duration_seconds",
+        "From a request's head to the last byte of its response.",
+        "A few milliseconds where relayd answers by itself.",
+        "All routes at once: look at `relayd_loop_delay_seconds`. `/metrics` alone: there are many"
+        " sessions and series; scrape less often.",
+        label.LISTENER, label.ROUTE)
     TURNS_TOTAL = _counter(
         "turns_total", "Responses that are over.",
         "`completed`, and `cancelled` where users interrupt.",
-        "`failed` is the upstream's word; any other reason cut the response short.",
+        "`failed` is the upstream's word; any other reason cut the response short. `upstream_…`"
+        " and `read_timeout`: look at the account; `gateway_busy`: at `relayd_pool_waiting`, then"
+        " at `relayd_held_bytes`.",
         label.DIALECT, label.ACCOUNT, label.MODEL, label.TURN_REASON)
     TURN_DURATION_SECONDS = _histogram(
         TURN_S, "turn_duration_seconds", "From the client's create to the end of its response.",
@@ -121,12 +142,12 @@ class Metric(enum.Enum):
         "messages_total", "Messages relayed.",
         "Follows the sessions.",
         "No message while sessions are open: an upstream or a network stands still.",
-        label.DIALECT, label.ACCOUNT, label.UP_DOWN)
+        label.DIALECT, label.SESSIONS_ACCOUNT, label.UP_DOWN)
     BYTES_TOTAL = _counter(
         "bytes_total", "Payload bytes of the messages relayed.",
         "Follows the messages.",
         "Compare with the bandwidth of your line.",
-        label.DIALECT, label.ACCOUNT, label.UP_DOWN)
+        label.DIALECT, label.SESSIONS_ACCOUNT, label.UP_DOWN)
     ACCOUNT_FAILURES_TOTAL = _counter(
         "account_failures_total",
         "Failed attempts at an account, and errors in sessions that are about the account.",
@@ -134,7 +155,9 @@ class Metric(enum.Enum):
         "`upstream.failed` has the upstream's own words; `relayd doctor` tries each account.",
         label.ACCOUNT, label.FAILURE)
     ACCOUNT_UP = _gauge(
-        "account_up", "Whether an account that is switched on takes new sessions.",
+        "account_up",
+        "Whether an account that is switched on would be tried by the next session, were it not"
+        " full.",
         "1.",
         "`relayd_account_state` says why not.",
         label.ACCOUNT)
@@ -146,15 +169,57 @@ class Metric(enum.Enum):
         " session.",
         label.ACCOUNT, label.STATE)
     ACCOUNT_IN_FLIGHT = _gauge(
-        "account_in_flight", "Sessions at the account, those being connected among them.",
+        "account_in_flight",
+        "Sessions at the account, those being connected among them, and turns of the responses"
+        " dialect.",
         "Below `relayd_account_sessions_max`.",
         "Raise the account's `sessions_max` as far as its contract goes, or add an account.",
         label.ACCOUNT)
     ACCOUNT_SESSIONS_MAX = _gauge(
-        "account_sessions_max", "Sessions that the account takes at once; 0 for any number.",
+        "account_sessions_max",
+        "Sessions and such turns that the account takes at once; 0 for any number.",
         "As configured.",
         "Nothing.",
         label.ACCOUNT)
+    POOL_SOCKETS = _gauge(
+        "pool_sockets", "Sockets that the pool of the responses dialect has to an account.",
+        "`active` follows the turns; up to `pool.idle_max` are `idle`.",
+        "`active` near `relayd_pool_slots_max`: turns begin to wait. Many in `login` or `tested`:"
+        " the upstream is slow to answer, see `relayd_connect_seconds`.",
+        label.ACCOUNT, label.POOL_STATE)
+    POOL_SLOTS_MAX = _gauge(
+        "pool_slots_max", "Sockets that the pool may have to an account.",
+        "As configured.",
+        "`pool.slots_max`.",
+        label.ACCOUNT)
+    POOL_WAITING = _gauge(
+        "pool_waiting", "Turns that wait for a socket, because all there may be are in use.",
+        "0, or single ones.",
+        "Raise `pool.slots_max` as far as the account's contract goes, or add an account.",
+        label.ACCOUNT)
+    POOL_WAIT_MAX_SECONDS = _gauge(
+        "pool_wait_max_seconds", "How long the first of those turns has waited.",
+        "0.",
+        "At `pool.acquire_s` its client gets 503.",
+        label.ACCOUNT)
+    POOL_WAIT_SECONDS = _histogram(
+        WAIT_S, "pool_wait_seconds",
+        "How long turns waited for a socket, of those that had to: until they had one, or gave up"
+        " at `pool.acquire_s`.",
+        "Few, and short.",
+        "As for `relayd_pool_waiting`. Compare the number with that of the leases.",
+        label.ACCOUNT)
+    POOL_LEASES_TOTAL = _counter(
+        "pool_leases_total", "Leases: a session gets the use of a socket, for one or more turns.",
+        "Nearly all on a reused socket.",
+        "Few reused: see what closes sockets in `relayd_pool_events_total`.",
+        label.ACCOUNT, label.REUSED)
+    POOL_EVENTS_TOTAL = _counter(
+        "pool_events_total", "What happened to sockets of the pool, and leases that it refused.",
+        "`slot.opened` and `slot.rotated` in equal numbers; `slot.broken` with `client_gone` where"
+        " clients leave in the middle of a response.",
+        "By reason: [operating.md](operating.md#the-pool) says what each asks for.",
+        label.ACCOUNT, label.POOL_EVENT, label.POOL_REASON)
     LIMITS_REFUSED_TOTAL = _counter(
         "limits_refused_total", "Sessions and turns that a limit of their key stood against.",
         "Whatever you sell.",
@@ -202,9 +267,10 @@ class Metric(enum.Enum):
         "Rare, and below 10 ms.",
         "If these are the long pauses of the loop, the process has too many sessions.")
     BUGS_CAUGHT_TOTAL = _counter(
-        "bugs_caught_total", "Bugs in relayd that cost one session, or one subscriber, its life.",
+        "bugs_caught_total",
+        "Bugs in relayd that cost one session, one request or one subscriber its life.",
         "0.",
-        "Please report the traceback of `session.crashed`.")
+        "Please report the traceback of `session.crashed` or `request.crashed`.")
     DRAINING = _gauge(
         "draining", "Whether relayd ends as soon as its sessions do.",
         "0, and 1 for up to `server.drain_s` before it stops.",

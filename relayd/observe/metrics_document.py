@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from relayd.observe.metrics import Metric
-from relayd.observe.metrics_labels import OTHER, Label, Spec
+from relayd.observe.metrics_labels import NO_ACCOUNT, OTHER, Label, Spec
 
 PATH: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -30,10 +30,14 @@ upstream chose; what has no value of its own counts under `{OTHER}`. A model is 
 configuration (`accounts.models`, `model_map`) or the prices name it exactly, not by a pattern. No
 key, session or address is ever in a label: the log and the ledger have those.
 
-Sessions, turns and rows of the ledger count when they end. Messages and bytes of open sessions
-count at every scrape, and the rest of them when the session ends. Gauges are looked at when the
-scrape comes. Counters begin at 0 when relayd starts: use `rate` and `increase`. A histogram has
-`_bucket`, `_sum` and `_count`.
+A session of the responses dialect has no account: each of its turns finds one, and a socket of the
+[pool](operating.md#the-pool). What counts by session has the account `{NO_ACCOUNT}` there; what
+counts by turn, or by socket, has the account's name.
+
+Sessions, turns, requests and rows of the ledger count when they end. Messages and bytes of open
+sessions count at every scrape, and the rest of them when the session ends. Gauges are looked at
+when the scrape comes. Counters begin at 0 when relayd starts: use `rate` and `increase`. A
+histogram has `_bucket`, `_sum` and `_count`.
 """
 
 
@@ -58,7 +62,7 @@ def _labels(labels: tuple[Label, ...]) -> Iterable[str]:
     for label in labels:
         values = ", ".join(f"`{value}`" for value in label.values)
         if len(label.values) > _VALUES_SHOWN_MAX:
-            values = "the words are in [events.md](events.md)"
+            values = label.listed
         yield f"- `{label.name}`: {label.meaning}" + (f": {values}" if values else "")
 
 

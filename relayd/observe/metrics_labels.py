@@ -7,6 +7,7 @@ Nothing that a peer chose becomes one.
 from __future__ import annotations
 
 import enum
+from http import HTTPStatus
 from typing import Final
 
 import attrs
@@ -14,6 +15,7 @@ import attrs
 from relayd.config.providers import Dialect
 from relayd.core.endings import Fault, Reason
 from relayd.core.refusals import STATUS, RefusalCode
+from relayd.observe.events import LogEvent
 
 OTHER: Final = "other"
 """What stands in a label for everything that has no name of its own there."""
@@ -45,12 +47,15 @@ class Label:
     Attributes:
         name: As queries name it.
         meaning: Of its values.
-        values: All that there are, besides ``other``; none where they come from the configuration.
+        values: All that there are, besides ``other``; none where they come from the configuration,
+            or from relayd's own tables of routes.
+        listed: Where a reader finds them, should they be too many to be shown.
     """
 
     name: str
     meaning: str
     values: tuple[str, ...] = ()
+    listed: str = "the words are in [events.md](events.md)"
 
     def bound(self, value: str) -> str:
         """``value``, or ``other`` where it is not one of those that there are."""
@@ -79,8 +84,20 @@ class Spec:
     buckets: tuple[float, ...] = ()
 
 
+def _quoted(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 DIALECT: Final = Label("dialect", "what the client speaks", (*Dialect, "unknown"))
 ACCOUNT: Final = Label("account", "name of the account in the configuration")
+NO_ACCOUNT: Final = "-"
+"""Where there is no account. No account can be called so."""
+
+SESSIONS_ACCOUNT: Final = Label(
+    "account",
+    f"name of the account in the configuration; `{NO_ACCOUNT}` for sessions of the responses"
+    " dialect, each turn of which has its own",
+)
 MODEL: Final = Label(
     "model",
     "the account's name for the model, where the configuration or the prices name it exactly",
@@ -88,6 +105,25 @@ MODEL: Final = Label(
 FAULT: Final = Label("fault", "who is to blame", tuple(Fault))
 STATUS_SENT: Final = Label(
     "status", "the HTTP status, 0 if none was sent", tuple(map(str, sorted(set(STATUS.values()))))
+)
+LISTENER: Final = Label(
+    "listener", "the clients' listeners or the admin listener", ("public", "admin")
+)
+ROUTE: Final = Label(
+    "route",
+    "the pattern of the path, as in `request.ended`; `other` where the request was refused before"
+    " a route was found",
+)
+STATUS_ANSWERED: Final = Label(
+    "status",
+    "the HTTP status, 0 if no response was begun",
+    ("0", *(str(status.value) for status in HTTPStatus)),
+    listed="those of RFC 9110 and of its registry",
+)
+REQUEST_OUTCOME: Final = Label(
+    "outcome",
+    "how it ended, as in `request.ended`",
+    ("complete", "client_gone", "client_stalled", "cut_off", "crashed", "stopped"),
 )
 UP_DOWN: Final = Label("direction", "to the upstream or to the client", ("up", "down"))
 IN_OUT: Final = Label("direction", "input or output of the model", ("in", "out"))
@@ -103,11 +139,73 @@ VERSION: Final = Label("version", "relayd's version")
 ENDING: Final = Label("reason", "why it ended, as in `session.ended`", tuple(Reason))
 REFUSAL: Final = Label("reason", "why, as in `connection.refused`", tuple(RefusalCode))
 FAILURE: Final = Label("reason", "why, as in `upstream.failed` where relayd knows the word")
+TURN_STATUSES: Final = ("completed", "cancelled", "incomplete", "failed")
+TURN_ABORTS: Final = (
+    *("invalid_message", "too_many_mistakes", "duplicate_type", "first_message_timeout"),
+    *("binary_frame", "message_over_limit", "create_too_big", "queue_full", "stream_limit"),
+    *("key_revoked", "quota_exhausted", "rate_limited", "refused", "gateway_busy"),
+    *("model_not_found", "previous_response_not_found", "upstream_unreachable"),
+    *("upstream_error", "upstream_auth", "upstream_limit", "upstream_restart", "upstream_closed"),
+    *("upstream_lost", "upstream_too_big", "upstream_protocol", "connection_limit"),
+    *("first_event_timeout", "read_timeout", "preempted", "client_gone", "client_slow"),
+    *("client_idle", "drain", "draining", "drain_deadline", "killed"),
+    *("internal_lane", "internal_session"),
+)
+"""Why a turn of the responses dialect ends without its upstream's word, as the dialect has it."""
+
 TURN_REASON: Final = Label(
     "reason",
-    "the response's status (`completed`, `cancelled`, `incomplete`, `failed`), or the ending of the"
-    " session that cut it short",
-    ("completed", "cancelled", "incomplete", "failed", *Reason),
+    "the response's status (`completed`, `cancelled`, `incomplete`, `failed`), or what cut it"
+    " short: the ending of its session or, in the responses dialect, a word for the turn alone",
+    tuple(dict.fromkeys((*TURN_STATUSES, *Reason, *TURN_ABORTS))),
+    listed=f"the endings are in [events.md](events.md), the others are {_quoted(TURN_ABORTS)}",
+)
+POOL_STATE: Final = Label(
+    "state",
+    "leased, unused, made to answer before it is leased, or being opened",
+    ("active", "idle", "tested", "login"),
+)
+REUSED: Final = Label("reused", "whether the socket had served another lease", ("true", "false"))
+POOL_EVENT: Final = Label(
+    "event",
+    "as the log names it",
+    (
+        LogEvent.SLOT_OPENED,
+        LogEvent.SLOT_BROKEN,
+        LogEvent.SLOT_ROTATED,
+        LogEvent.SLOT_EVICTED,
+        LogEvent.LEASE_REFUSED,
+    ),
+)
+NO_REASON: Final = "none"
+"""Of an event that says it all."""
+
+POOL_WORDS: Final = (
+    *("peer_closed", "peer_gone", "stray_event", "ping_timeout", "preflight_timeout"),
+    *("unclean", "abandoned", "dial_failed", "crashed"),
+    *("age_max", "idle_ttl", "idle_max", "slots_max", "lanes_max", "account_changed", "drain"),
+    *("other_identity", "acquire_timeout", "pinned_gone", "pool_closed"),
+)
+"""The pool's own words: why a socket broke or was closed, and why nothing was leased."""
+
+POOL_REASON: Final = Label(
+    "reason",
+    f"as in the log; `{NO_REASON}` where the event says it all; of a socket that broke while it was"
+    " used what ended its turns",
+    tuple(
+        dict.fromkeys(
+            (
+                NO_REASON,
+                *POOL_WORDS,
+                Reason.PROTOCOL_ERROR_UPSTREAM,
+                Reason.BAD_UTF8,
+                Reason.TOO_BIG,
+                Reason.CONTROL_FLOOD,
+                *TURN_ABORTS,
+            )
+        )
+    ),
+    listed="the words are in [operating.md](operating.md#the-pool)",
 )
 LIMIT: Final = Label(
     "reason",

@@ -13,7 +13,9 @@ from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from pathlib import PurePath
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
+
+import msgspec
 
 from relayd.core.redact import SECRET_HEADERS, redact
 from relayd.observe.tracebacks import describe_error, render_traceback
@@ -30,6 +32,9 @@ ITEMS_MAX: Final = 64
 DEPTH_MAX: Final = 4
 """Lists and mappings inside each other, before only their type is shown."""
 
+DIGITS_MAX: Final = 64
+"""Digits shown of one decimal number, before and after its point together."""
+
 HIDDEN: Final = "[redacted]"
 
 SECRET_NAMES: Final = SECRET_HEADERS | {"secret", "password", "token", "admin-token", "private-key"}
@@ -42,7 +47,8 @@ _INT_BITS_MAX: Final = 63
 _INT_LIMIT: Final = 1 << _INT_BITS_MAX
 _ASCII_CONTROLS: Final = "".join(map(chr, range(0x20)))
 
-Plain: TypeAlias = "bool | int | float | str | Decimal | list[Plain] | dict[str, Plain] | None"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
+"""What JSON knows. A decimal number is there too, as a :class:`msgspec.Raw` of its digits."""
 
 
 def plain_field(name: str, value: object) -> Plain:
@@ -70,8 +76,10 @@ def plain_value(value: object, *, depth_left: int = DEPTH_MAX) -> Plain:
             return value
         case enum.Enum():
             return plain_value(value.value, depth_left=depth_left)
-        case int() | Decimal():
-            return _plain_number(value)
+        case int():
+            return value if value.bit_length() <= _INT_BITS_MAX else f"<{value.bit_length()} bits>"
+        case Decimal():
+            return _plain_decimal(value)
         case str() | bytes() | bytearray() | PurePath() | BaseException():
             return _bounded(_text_of(value), TEXT_MAX)
         case Mapping() if depth_left:
@@ -82,15 +90,16 @@ def plain_value(value: object, *, depth_left: int = DEPTH_MAX) -> Plain:
             return f"<{type(value).__name__}>"
 
 
-def _plain_number(value: int | Decimal) -> Plain:
-    """``value`` if every reader of JSON can hold it."""
-    match value:
-        case int() if value.bit_length() > _INT_BITS_MAX:
-            return f"<{value.bit_length()} bits>"
-        case Decimal() if not value.is_finite():
-            return None
-        case _:
-            return value
+def _plain_decimal(value: Decimal) -> Plain:
+    """``value`` in plain digits: an exponent, as in 7.0E-8, is what few readers of logs expect."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        return None  # infinite, or no number
+    digits = max(value.adjusted() + 1, 0) + max(-exponent, 0)
+    if digits > DIGITS_MAX:
+        return f"<{digits} digits>"
+    # The encoder writes it as it stands. To a type checker it is bytes, which no line holds.
+    return cast("Plain", msgspec.Raw(f"{value:f}".encode()))
 
 
 def _text_of(value: str | bytes | bytearray | PurePath | BaseException) -> str:
@@ -108,9 +117,13 @@ def _text_of(value: str | bytes | bytearray | PurePath | BaseException) -> str:
 def _plain_mapping(items: Iterable[tuple[object, object]], depth_left: int) -> dict[str, Plain]:
     shown: dict[str, Plain] = {}
     for key, value in islice(items, ITEMS_MAX):
-        name = str(plain_value(key))
+        name = _name_of(key)
         shown[name] = HIDDEN if _is_secret(name) else plain_value(value, depth_left=depth_left)
     return shown
+
+
+def _name_of(key: object) -> str:
+    return _bounded(str(key), TEXT_MAX) if isinstance(key, Decimal) else str(plain_value(key))
 
 
 def _plain_list(items: Iterable[object], depth_left: int) -> list[Plain]:

@@ -7,13 +7,14 @@ from typing import Final
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Flow
-from relayd.protocol.frames import Opcode, apply_mask, encode_frame
+from relayd.protocol.frames import Opcode, apply_mask, encode_frame, is_utf8
 from relayd.protocol.outcomes import (
     Action,
     ClientReader,
     Drop,
     Notice,
     Replace,
+    Taken,
     UpstreamReader,
     Violation,
     Waiting,
@@ -83,7 +84,7 @@ class UpstreamFlow(Flow):
                 break
             if first == _TEXT:
                 payload = buffer[start:stop]
-                if not payload.isascii() and not _is_utf8(payload):
+                if not payload.isascii() and not is_utf8(payload):
                     self._fail(Reason.BAD_UTF8, "a text message that is not UTF-8")
                     break
                 if reader is not None and not payload.startswith(reader.proof):
@@ -186,7 +187,7 @@ class ClientFlow(Flow):
                 break
             if first == _TEXT or decide is not None:
                 payload = apply_mask(buffer[start:stop], buffer[start - 4 : start])
-                if first == _TEXT and not payload.isascii() and not _is_utf8(payload):
+                if first == _TEXT and not payload.isascii() and not is_utf8(payload):
                     self._fail(Reason.BAD_UTF8, "a text message that is not UTF-8")
                     break
                 if decide is not None:
@@ -221,6 +222,10 @@ class ClientFlow(Flow):
             self._act(action, memoryview(raw), self._parked_length)
         return self.out
 
+    def hand_over(self, taken: Taken) -> None:
+        """The payload of ``taken``, this flow's event, is its task's from here on, to give back."""
+        self._taken -= len(taken.payload)
+
     def close(self) -> None:
         """See :meth:`Flow.close`."""
         self._parked = self._watch = None
@@ -246,6 +251,14 @@ class ClientFlow(Flow):
                 self._taken += len(raw)
                 self._parked, self._parked_length = bytes(raw), length
                 self.event = action
+            case Taken(payload):
+                if not self.hold.take(len(payload)):
+                    self.event = self.event or Violation.overload()
+                    return
+                self._taken += len(payload)
+                self.messages += 1
+                self.bytes += length
+                self.event = action
             case Violation():
                 self.event = action
 
@@ -263,6 +276,9 @@ class ClientFlow(Flow):
     def _begin_copies(self, opcode: int) -> None:
         if self.reader is not None:
             self._held, self._copy = bytearray(), bytearray()
+
+    def _keep_head(self, raw: memoryview) -> bool:
+        return self._held is None or self._keep(self._held, raw)
 
     def _keep_piece(self, piece: bytes, raw: memoryview) -> bool:
         if self._watch is not None:
@@ -295,11 +311,3 @@ class ClientFlow(Flow):
             return True
         self._act(action, memoryview(raw), len(payload))
         return False
-
-
-def _is_utf8(payload: bytes | bytearray) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

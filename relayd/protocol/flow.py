@@ -249,7 +249,7 @@ class Flow:
         self._mask = bytes(view[start - 4 : start]) if self.masked else b""
         if self._held is not None:
             self._set_out(view, pos, start)
-            if not self._keep(self._held, view[pos:start]):
+            if not self._keep_head(view[pos:start]):
                 return pos
         stop = min(start + length, size)
         if self._take_large(view, start, stop):
@@ -336,6 +336,10 @@ class Flow:
 
     def _begin_copies(self, opcode: int) -> None:
         """A message of several pieces begins: decide whether to hold or copy it."""
+
+    def _keep_head(self, raw: memoryview) -> bool:
+        """Hold a large frame's header; ``False`` where an event stopped the flow."""
+        return True
 
     def _keep_piece(self, piece: bytes, raw: memoryview) -> bool:
         """Hold or copy the next piece; ``False`` where an event stopped the flow."""

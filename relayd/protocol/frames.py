@@ -23,6 +23,8 @@ __all__ = [
     "apply_mask",
     "close_frame",
     "encode_frame",
+    "encode_head",
+    "is_utf8",
     "parse_close",
     "read_head",
 ]
@@ -59,19 +61,31 @@ class BadClose(ValueError):
 
 def encode_frame(opcode: Opcode, payload: bytes, *, masked: bool, fin: bool = True) -> bytes:
     """One whole frame; ``masked`` as relayd must towards an upstream (RFC 6455 section 5.3)."""
-    first = (0x80 if fin else 0) | opcode
-    bit = 0x80 if masked else 0
-    length = len(payload)
-    if length < 126:
-        head = bytes((first, bit | length))
-    elif length < 65536:
-        head = struct.pack("!BBH", first, bit | 126, length)
-    else:
-        head = struct.pack("!BBQ", first, bit | 127, length)
+    head = encode_head(opcode, len(payload), masked=masked, fin=fin)
     if not masked:
         return head + payload
     mask = os.urandom(4)
     return head + mask + apply_mask(payload, mask)
+
+
+def encode_head(opcode: Opcode, length: int, *, masked: bool, fin: bool = True) -> bytes:
+    """The header of a frame with ``length`` payload bytes; where ``masked``, its mask follows."""
+    first = (0x80 if fin else 0) | opcode
+    bit = 0x80 if masked else 0
+    if length < 126:
+        return bytes((first, bit | length))
+    if length < 65536:
+        return struct.pack("!BBH", first, bit | 126, length)
+    return struct.pack("!BBQ", first, bit | 127, length)
+
+
+def is_utf8(payload: bytes | bytearray) -> bool:
+    """Whether ``payload`` is the whole of a text message (RFC 6455 section 8.1)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def close_frame(code: int | None, reason: str, *, masked: bool) -> bytes:

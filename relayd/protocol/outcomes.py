@@ -75,7 +75,21 @@ class Notice:
     name: str
 
 
-Event = PeerClosed | EndOfStream | Violation | Crash | Waiting | Notice
+@attrs.frozen
+class Taken:
+    """A client's message for its task: the reader's action, and the event the task is woken with.
+
+    The flow keeps ``payload`` counted in the hold budget until the task is given the event. From
+    then on it is the task's: whoever is done with it gives ``len(payload)`` back.
+
+    Attributes:
+        payload: Unmasked; nothing of it is sent on.
+    """
+
+    payload: bytes
+
+
+Event = PeerClosed | EndOfStream | Violation | Crash | Waiting | Notice | Taken
 
 
 @attrs.frozen
@@ -92,8 +106,21 @@ class Replace:
     payload: bytes
 
 
-Action = Drop | Replace | Waiting | Violation
+Action = Drop | Replace | Waiting | Violation | Taken
 """What a reader may want other than forwarding, which is ``None``."""
+
+
+@attrs.frozen
+class Instead:
+    """What an :class:`EventReader` may want for a message: another one, or none, in its place.
+
+    Attributes:
+        payload: Sent as it is, also where the flow splices; ``None``: nothing is sent.
+        event: The flow stops with it, behind that.
+    """
+
+    payload: bytes | None
+    event: Notice | Violation | None = None
 
 
 class Watch(Protocol):
@@ -132,6 +159,36 @@ class UpstreamReader(Protocol):
         """A message that may matter grew past what is copied aside; ``head`` is its beginning.
 
         The notice is given when the message has been sent on whole.
+        """
+
+
+class EventReader(Protocol):
+    """Reads a pooled upstream's messages; all of them are text."""
+
+    proof: bytes
+    """A message that starts with these bytes is sent on unseen. Never empty; a NUL fits none."""
+
+    def message(
+        self, payload: bytes | bytearray, now: float
+    ) -> Notice | Violation | Instead | None:
+        """Decide about one whole message that ``proof`` did not settle, before it is sent on.
+
+        Returns:
+            ``None`` and a :class:`Notice` send it on, the flow stops behind it with the latter. A
+            :class:`Violation` sends nothing of it, and :class:`Instead` says what goes instead.
+        """
+
+    def harmless(self, head: bytes | bytearray) -> bool:
+        """Whether ``head`` proves that the unfinished message, over 1 MiB, need not be read.
+
+        Asked once, with 512 bytes.
+        """
+
+    def oversize(self, head: bytes | bytearray, now: float) -> Notice | Violation | None:
+        """A message that is not harmless grew past 4 MiB; ``head`` is what came of it, unsent.
+
+        A violation sends nothing of it. Otherwise it is sent on unread, and the notice is given
+        when that has been done whole.
         """
 
 

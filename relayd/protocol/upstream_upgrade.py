@@ -78,11 +78,13 @@ class UpstreamDeclined:
         status: Its HTTP status; 200 and redirects are declines like all others.
         retry_after_s: From ``Retry-After`` in seconds; a date there is not read.
         body_excerpt: The beginning of the body as text, redacted; empty if none came.
+        date: The Date header, as it came.
     """
 
     status: int
     retry_after_s: float | None
     body_excerpt: str
+    date: str | None = None
 
 
 def upstream_request(
@@ -227,7 +229,9 @@ class UpstreamResponseReader:
         if event is h11.NEED_DATA and not ended and _is_framed(fields):
             return None
         text = self._body[:EXCERPT_MAX_BYTES].decode(errors="replace")
-        return UpstreamDeclined(response.status_code, _retry_after_s(fields), redact(text))
+        return UpstreamDeclined(
+            response.status_code, _retry_after_s(fields), redact(text), fields.get("date")
+        )
 
     def _next_event(
         self, data: bytes | None

@@ -99,7 +99,7 @@ class Health:
     error_average: float = 0.0
     """0 to 1: the share of late outcomes that were the upstream's failure."""
     first_frame_ms: float | None = None
-    """The average time from the dial to the first frame; ``None`` before there was one."""
+    """The average time from the 101 to the first message; ``None`` before there was one."""
     _cool_down_s_next: float = COOL_DOWN_S_MIN
 
     def succeed(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from relayd.config.providers import Dialect, Provider
 from relayd.config.snapshot import Account
 from relayd.routing.breaker import BreakerState
 from relayd.routing.health import AccountEnabled, BreakerClosed, Health
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 
     from relayd.routing.classify import Failure
     from relayd.routing.health import Change
-
-PROVIDERS: Final[dict[str, frozenset[Provider]]] = {
-    dialect: frozenset(provider for provider in Provider if provider.dialect is dialect)
-    for dialect in Dialect
-}
-"""The providers whose accounts speak a dialect."""
 
 SERVED_MAX: Final = 1024
 """Models whose accounts are remembered. The names come from clients, so there is no end of them."""
@@ -122,7 +115,7 @@ class Seat:
         """The first frame was a good one.
 
         Args:
-            first_frame_ms: From the start of the dial to the first frame; ``None`` where the
+            first_frame_ms: From the upstream's 101 to its first message; ``None`` where the
                 dialect waits for none.
             now: Seconds.
         """
@@ -194,8 +187,7 @@ class Roster:
 
     def speaking(self, dialect: str) -> tuple[Standing, ...]:
         """All accounts whose provider speaks ``dialect``, the switched off among them."""
-        providers = PROVIDERS[dialect]
-        return tuple(s for s in self._standings.values() if s.account.provider in providers)
+        return tuple(s for s in self._standings.values() if s.account.speaks(dialect))
 
     def due_probes(self, now: float) -> tuple[Account, ...]:
         """The disabled accounts to be dialled now. For each a :class:`Seat` can be taken.

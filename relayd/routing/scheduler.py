@@ -18,7 +18,7 @@ from relayd.config.providers import Dialect
 from relayd.core.redact import redact
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.routing.breaker import BreakerState
-from relayd.routing.roster import PROVIDERS, Seat
+from relayd.routing.roster import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,6 +34,8 @@ HALF_LOADED: Final = 200
 FACTOR_MIN: Final = 0.1
 """The least that load, errors or slowness leave of a weight, each."""
 
+_DIALECTS: Final = frozenset(map(str, Dialect))
+
 NAMES_SHOWN_MAX: Final = 8
 """Models named in a refusal."""
 
@@ -46,7 +48,7 @@ class Demand:
     """What a session needs.
 
     Attributes:
-        dialect: A key of :data:`relayd.routing.roster.PROVIDERS`.
+        dialect: One of :class:`~relayd.config.providers.Dialect`.
         model: The name the client asked for; ``None`` where any account of the dialect will do.
         account: The only account that will do. Passthrough always names one.
         among: The only accounts that will do, where not every one that serves the model does.
@@ -58,7 +60,7 @@ class Demand:
     among: frozenset[str] | None = None
 
     def __attrs_post_init__(self) -> None:
-        assert self.dialect in PROVIDERS
+        assert self.dialect in _DIALECTS
         assert self.dialect != Dialect.PASSTHROUGH or self.account is not None
 
 
@@ -128,7 +130,7 @@ def _candidates(roster: Roster, demand: Demand) -> Sequence[Standing]:
     if standing is None or not standing.account.enabled:
         return ()
     account = standing.account
-    speaks = account.provider in PROVIDERS[demand.dialect]
+    speaks = account.speaks(demand.dialect)
     serves = demand.model is None or account.serves(demand.model)
     return (standing,) if speaks and serves else ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import math
@@ -16,6 +17,7 @@ import trio
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
+from relayd.protocol.head import HeadError
 from relayd.protocol.upgrade import refusal_response
 
 log = get_logger()
@@ -26,12 +28,23 @@ BATCH_MAX: Final = 64
 PAUSE_S: Final = 0.1
 """Rest between attempts while no descriptor is free."""
 
+SLOW_AFTER_S: Final = 1.0
+"""A head that is not complete after this counts against its address."""
+
 LOOK_EVERY_S: Final = 0.05
 """Slow heads of a crowded address are not looked at more often."""
+
+ORDER: Final = itertools.count()
+"""Numbers connections and later requests as they come, over all listeners: lower is older."""
+
+RESTARTING: Final = "relayd is restarting; connect again."
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Handler = Callable[[socket.socket, str, int], Awaitable[None]]
+
+Reading = Callable[[float], contextlib.AbstractContextManager[None]]
+"""What a request's head is read within: so many seconds, then ``HeadError`` with a 408."""
 
 
 class Reserve:
@@ -66,8 +79,8 @@ class Acceptor:
     Attributes:
         listener: Non-blocking and listening; the caller closes it.
         where: Its address, for the log.
-        handler: Gets the connection, which it owns, the peer's address without its port, and a
-            number that grows with each connection: their tasks start in no order.
+        handler: Gets the connection, which it owns, the peer's address without its port, and its
+            place in :data:`ORDER`: tasks start in no order.
         nursery: Where handlers run. They catch what their peers do; see the handler.
     """
 
@@ -77,7 +90,6 @@ class Acceptor:
     nursery: trio.Nursery
     reserve: Reserve
     _paused_at: float | None = None
-    _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     async def run(self) -> None:
         """Accept until cancelled. Nothing that a peer or the kernel does ends it."""
@@ -94,7 +106,7 @@ class Acceptor:
                     break  # otherwise the peer left before it was accepted
                 self._resume()
                 sock.setblocking(False)
-                self.nursery.start_soon(self.handler, sock, _host(address), next(self._numbers))
+                self.nursery.start_soon(self.handler, sock, _host(address), next(ORDER))
             await trio.lowlevel.checkpoint()
 
     async def _shed(self, error: OSError) -> None:
@@ -120,11 +132,23 @@ class Acceptor:
             log.info(LogEvent.ACCEPT_RESUMED, listen=self.where, duration_s=duration_s)
 
 
-@attrs.frozen
+@contextlib.contextmanager
+def read_within(limit_s: float) -> Iterator[None]:
+    """Read a head within this where nobody counts slow ones. Raises ``HeadError``."""
+    with trio.move_on_after(limit_s) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise HeadError(Refusal(RefusalCode.HEAD_TIMEOUT, _too_late(limit_s)))
+
+
+@attrs.define(eq=False)
 class _Head:
-    number: int
+    """One that is being read."""
+
     scope: trio.CancelScope
     slow_at: float
+    number: int
+    crowded_out: bool = False
 
 
 class SlowHeads:
@@ -139,50 +163,54 @@ class SlowHeads:
 
     def __init__(self, per_address_max: int) -> None:
         self.per_address_max = per_address_max
-        self._heads: dict[str, dict[int, _Head]] = {}
+        self._heads: dict[str | None, set[_Head]] = {}
         self._crowded: set[str] = set()
         self._crowd = trio.Event()
+        self._end_by = math.inf
 
     def __len__(self) -> int:
         return sum(map(len, self._heads.values()))
 
-    def add(
+    @contextlib.contextmanager
+    def reading(
         self,
-        address: str,
-        token: int,
-        scope: trio.CancelScope,
+        address: str | None,
+        limit_s: float,
         *,
-        slow_at: float,
-        number: int = 0,
-    ) -> None:
-        """One more begins; ``scope`` is cancelled when it has to go.
+        begun_at: float | None = None,
+        number: int | None = None,
+    ) -> Iterator[None]:
+        """Read one within this. It counts as slow :data:`SLOW_AFTER_S` after it began.
 
         Args:
-            address: Whose it is.
-            token: Names it for :meth:`remove`.
-            scope: What it runs in.
-            slow_at: From when on it counts as slow.
-            number: Lower is older.
-        """
-        heads = self._heads.setdefault(address, {})
-        heads[token] = _Head(number, scope, slow_at)
-        if len(heads) > self.per_address_max:
-            self._crowded.add(address)
-            self._crowd.set()
+            address: Whom it counts against; ``None`` for nobody, so that it never has to go.
+            limit_s: When it has to be complete, after it began.
+            begun_at: When that was; now, if it is not said.
+            number: Its :data:`ORDER`; the next, if it is not said.
 
-    def remove(self, address: str, token: int) -> None:
-        """It has finished, either way. Removing one that was told to go is fine."""
-        heads = self._heads.get(address)
-        if heads is None:
-            return
-        heads.pop(token, None)
-        if not heads:
-            del self._heads[address]
+        Raises:
+            HeadError: 408: it was not complete in time, or was the oldest of too many.
+        """
+        if begun_at is None:
+            begun_at = trio.current_time()
+        if number is None:
+            number = next(ORDER)
+        deadline = min(begun_at + limit_s, self._end_by)
+        head = _Head(trio.CancelScope(deadline=deadline), begun_at + SLOW_AFTER_S, number)
+        self._add(address, head)
+        try:
+            with head.scope:
+                yield
+        finally:
+            self._remove(address, head)
+        if head.scope.cancelled_caught:
+            raise HeadError(self._refusal(head, begun_at, limit_s))
 
     def hasten(self, deadline: float) -> None:
-        """Let none take longer than until ``deadline``."""
+        """Let none take longer than until ``deadline``, and none that begins later."""
+        self._end_by = min(self._end_by, deadline)
         for heads in self._heads.values():
-            for head in heads.values():
+            for head in heads:
                 head.scope.deadline = min(head.scope.deadline, deadline)
 
     async def watch(self) -> None:
@@ -196,18 +224,48 @@ class SlowHeads:
             else:
                 self._crowd = trio.Event()
 
+    def _add(self, address: str | None, head: _Head) -> None:
+        heads = self._heads.setdefault(address, set())
+        heads.add(head)
+        if address is not None and len(heads) > self.per_address_max:
+            self._crowded.add(address)
+            self._crowd.set()
+
+    def _remove(self, address: str | None, head: _Head) -> None:
+        """One that was crowded out is gone already, and perhaps its address with it."""
+        heads = self._heads.get(address, set())
+        heads.discard(head)
+        if not heads:
+            self._heads.pop(address, None)
+
     def _thin_out(self, address: str, now: float) -> float:
         """End as many of ``address`` as are too many; when that has to be looked at again."""
-        heads = self._heads.get(address, {})
-        oldest_first = sorted(heads, key=lambda token: heads[token].number)
-        slow = [token for token in oldest_first if heads[token].slow_at <= now]
-        for token in slow[: max(0, len(slow) - self.per_address_max)]:
-            heads.pop(token).scope.cancel(reason=RefusalCode.HEAD_TIMEOUT.value)
-        left = [token for token in oldest_first if token in heads]
+        heads = self._heads.get(address, set())
+        oldest_first = sorted(heads, key=lambda head: head.number)
+        slow = [head for head in oldest_first if head.slow_at <= now]
+        for head in slow[: max(0, len(slow) - self.per_address_max)]:
+            heads.remove(head)
+            head.crowded_out = True
+            head.scope.cancel(reason=RefusalCode.HEAD_TIMEOUT.value)
+        left = [head for head in oldest_first if head in heads]
         if len(left) > self.per_address_max:
-            return heads[left[self.per_address_max]].slow_at
+            return left[self.per_address_max].slow_at
         self._crowded.discard(address)
         return math.inf
+
+    def _refusal(self, head: _Head, begun_at: float, limit_s: float) -> Refusal:
+        """Why ``head`` was given up."""
+        if head.crowded_out:
+            message = "Too many requests of this address are unfinished; this was the oldest."
+        elif self._end_by < begun_at + limit_s:
+            message = RESTARTING
+        else:
+            message = _too_late(limit_s)
+        return Refusal(RefusalCode.HEAD_TIMEOUT, message)
+
+
+def _too_late(limit_s: float) -> str:
+    return f"The request's head did not arrive within {limit_s:g} s."
 
 
 def _turn_away(sock: socket.socket) -> None:

@@ -140,6 +140,8 @@ async def _run(
     core.start_soon(_run_within, beneath, parts.ground.reactor.run)
     writing = trio.CancelScope(shield=True)
     core.start_soon(_run_books, writing, parts.ground.books)
+    pooling = trio.CancelScope(shield=True)
+    core.start_soon(_run_within, pooling, parts.responses.pool.run)
     try:
         core.start_soon(probe_disabled, parts.connector)
         core.start_soon(parts.door.slow_heads.watch)
@@ -161,6 +163,7 @@ async def _run(
                 accepting.cancel_scope.cancel(reason="draining")
             await _drain(parts, core, connections)
     finally:
+        pooling.cancel(reason="stopped")
         beneath.cancel(reason="stopped")
         writing.cancel(reason="stopped")
     log.info(

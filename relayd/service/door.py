@@ -16,10 +16,11 @@ from typing import Final
 import attrs
 import trio
 
+from relayd.config.providers import Dialect
 from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
-from relayd.core.refusals import Refusal, RefusalCode
+from relayd.core.refusals import Refusal, RefusalCode, not_fatal
 from relayd.dialect.meter import Refuse
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
@@ -35,12 +36,15 @@ from relayd.service.acceptor import SlowHeads
 from relayd.service.entrance import DRAINING, read_head
 from relayd.service.opening import Workshop
 from relayd.service.public import PublicApi
+from relayd.service.responses import ResponsesApi
 from relayd.service.visit import OnRefused, Refused, Visit, cut_off, nobody, refuse
 from relayd.session.admission import Grant, Quota, admit
 from relayd.session.books import LEDGER_UNAVAILABLE, Books
 from relayd.session.connecting import Connected, Connector
 from relayd.session.dialects import answer_subprotocol, wish_of
-from relayd.session.routes import find_route
+from relayd.session.responses.session import ResponsesSession
+from relayd.session.responses.shared import Shared
+from relayd.session.routes import Route, find_route
 from relayd.session.session import Session
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -59,6 +63,7 @@ class Door:
     Attributes:
         snapshot: The configuration in force; each connection keeps the one it met.
         tls: For clients; ``None`` where they speak plain HTTP.
+        responses: What sessions of the responses dialect share.
         on_refused: Hears of every connection that becomes no session.
         http: What is answered without an upgrade.
         sessions: By id, those whose 101 was written.
@@ -75,23 +80,34 @@ class Door:
     bus: Bus
     hold: HoldBudget
     slow_heads: SlowHeads
+    responses: Shared
     on_refused: OnRefused = nobody
     http: PublicApi = attrs.field(init=False)
-    sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
+    sessions: dict[str, Session | ResponsesSession] = attrs.field(factory=dict, init=False)
     draining: bool = attrs.field(default=False, init=False)
     crashes: int = attrs.field(default=0, init=False)
     _workshop: Workshop = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.http = PublicApi(house=self, hold=self.hold, wall=self.books.wall)
+        self.http = PublicApi(
+            house=self,
+            hold=self.hold,
+            wall=self.books.wall,
+            responses=ResponsesApi(shared=self.responses, books=self.books, bus=self.bus),
+        )
         self._workshop = Workshop(
-            reactor=self.reactor, books=self.books, bus=self.bus, hold=self.hold
+            reactor=self.reactor,
+            books=self.books,
+            bus=self.bus,
+            hold=self.hold,
+            responses=self.responses,
         )
 
     def drain(self, *, deadline: float, refuse: Refuse) -> None:
         """Let nobody in any more; sessions end as their responses do, by ``deadline``."""
         self.draining = True
         self.http.drain()
+        self.responses.pool.drain()
         for session in tuple(self.sessions.values()):
             session.leave(Reason.DRAIN, at=deadline, refuse=refuse)
 
@@ -140,25 +156,27 @@ class Door:
             message = f"A bug in relayd; its log has the details under {visit.session_id}."
             await refuse(visit, Refusal(RefusalCode.INTERNAL_ERROR, message))
 
-    async def _open(self, visit: Visit) -> Session | None:
+    async def _open(self, visit: Visit) -> Session | ResponsesSession | None:
         """From the first byte to the 101; what is held for it is in ``visit.holdings``.
 
         ``None`` where the connection was not for a session, and has been served.
         """
         head = await read_head(visit, self)
         snapshot = self.snapshot  # from here to the session's end
-        if self.http.takes(head):
+        if self.http.takes(head) and not _is_upgrade(head):
             visit.settled = True
             await self.http.serve(visit, head)
             return None
         request, grant = self._admit(visit, head, snapshot)
         lease = await self.quota.take(grant)
         if isinstance(lease, Refusal):
-            raise Refused(lease)
+            raise Refused(not_fatal(lease) if grant.dialect is Dialect.RESPONSES else lease)
         visit.holdings.append(lease.release)
         client = Endpoint(visit.sock, Side.CLIENT, self.hold, trio.current_time())
         self.reactor.adopt(client)
         visit.holdings.append(lambda: self._forget(client))
+        if grant.dialect is Dialect.RESPONSES:
+            return self._accept_responses(visit, request, grant, client, snapshot)
         connected = await self._connect(visit, client, grant, snapshot)
         visit.holdings.append(connected.seat.release)
         visit.holdings.append(lambda: self._forget(connected.endpoint, close=True))
@@ -261,6 +279,34 @@ class Door:
             accepted_at=visit.accepted_at,
             now=now,
         )
+
+    def _accept_responses(
+        self,
+        visit: Visit,
+        request: UpgradeRequest,
+        grant: Grant,
+        client: Endpoint,
+        snapshot: Snapshot,
+    ) -> ResponsesSession:
+        """Likewise a session whose turns find their upstreams when they are asked for."""
+        if self.draining:  # it began while the quota was asked
+            raise Refused(DRAINING)
+        now = trio.current_time()
+        visit.settled = True
+        client.sink.preface(response_101(request.key, answer_subprotocol(grant, None)))
+        return self._workshop.make_responses(
+            grant,
+            snapshot,
+            client,
+            session_id=visit.session_id,
+            accepted_at=visit.accepted_at,
+            now=now,
+        )
+
+
+def _is_upgrade(head: Head) -> bool:
+    """Whether a path that serves both is asked for its WebSocket."""
+    return head.method == "GET" and isinstance(find_route(head.path), Route)
 
 
 def _not_waiting(event: Event) -> Refusal:

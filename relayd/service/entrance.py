@@ -7,30 +7,29 @@ those are taken without setting a deadline or noting that the address is slow.
 from __future__ import annotations
 
 import ssl
-from typing import Final, Protocol
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
-import trio
-
+from relayd.config.kinds import UNIX_PEER
+from relayd.config.networks import is_within
 from relayd.config.snapshot import Snapshot
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.head import Head, HeadError
 from relayd.protocol.http1 import RequestReader
 from relayd.protocol.proxy_protocol import ProxyHeader, ProxyHeaderReader, ProxyProtocolError
-from relayd.service.acceptor import SlowHeads
+from relayd.service.acceptor import RESTARTING, SlowHeads
 from relayd.service.visit import Refused, Visit
 from relayd.session.client_address import client_address, proxy_header_due
 from relayd.transport import raw, tls
 from relayd.transport.errors import DialError, DialErrorKind, TlsError
 
-SLOW_AFTER_S: Final = 1.0
-"""A head that is not complete after this counts against its address."""
+if TYPE_CHECKING:
+    from relayd.config.schema import ServerSettings
 
-DRAINING: Final = Refusal(
-    RefusalCode.DRAINING, "relayd is restarting; connect again.", retry_after_s=1.0
-)
+DRAINING: Final = Refusal(RefusalCode.DRAINING, RESTARTING, retry_after_s=1.0)
 
 _RECEIVE_BYTES: Final = 16384
-_TOO_MANY_SLOW: Final = "Too many requests of this address are unfinished; this was the oldest."
 _GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before its request was complete.")
 
 
@@ -49,16 +48,12 @@ class House(Protocol):
     def slow_heads(self) -> SlowHeads:
         """Connections whose head is not complete."""
 
-    @property
-    def draining(self) -> bool:
-        """Whether new connections are refused."""
-
 
 async def read_head(visit: Visit, house: House) -> Head:
     """Everything up to the end of the request's head; what follows it is in ``visit.leftover``.
 
-    ``visit.sock`` speaks TLS afterwards where the listener does, and ``visit.client_address`` is
-    the address that the client counts as.
+    ``visit.sock`` speaks TLS afterwards where the listener does, ``visit.client_address`` is the
+    address that the client counts as, and ``visit.reading`` is for the heads that follow.
 
     Raises:
         Refused: Too late, gone, or no request.
@@ -67,30 +62,47 @@ async def read_head(visit: Visit, house: House) -> Head:
     due = proxy_header_due(visit.address, server)
     if isinstance(due, Refusal):
         raise Refused(due)
-    reader = RequestReader(limits.request_head_max_bytes)
-    if house.tls is None and not due:
-        head = _head_at_hand(visit, reader)
-        if head is not None:
-            visit.client_address = client_address(visit.address, head, server)
-            return head
-    deadline = visit.accepted_at + limits.handshake_s
-    token = id(visit)
+
+    def reading(address: str | None) -> AbstractContextManager[None]:
+        return house.slow_heads.reading(
+            address, limits.handshake_s, begun_at=visit.accepted_at, number=visit.number
+        )
+
     try:
-        with trio.CancelScope(deadline=deadline) as scope:
-            slow_at = visit.accepted_at + SLOW_AFTER_S
-            house.slow_heads.add(visit.address, token, scope, slow_at=slow_at, number=visit.number)
-            visit.proxied = await _proxied(visit) if due else None
-            if house.tls is not None:
-                visit.sock = await _secured(visit, house.tls, deadline)
-            head = await _rest_of_head(visit, reader)
-            visit.client_address = client_address(visit.address, head, server, visit.proxied)
-            return head
-    finally:
-        house.slow_heads.remove(visit.address, token)
-    message = f"The request's head did not arrive within {limits.handshake_s:g} s."
-    if trio.current_time() < deadline:
-        message = DRAINING.message if house.draining else _TOO_MANY_SLOW
-    raise Refused(Refusal(RefusalCode.HEAD_TIMEOUT, message))
+        if due:
+            with reading(None):
+                visit.proxied = await _proxied(visit)
+        address = _counted_address(visit, server)
+        visit.reading = partial(house.slow_heads.reading, address)
+        reader = RequestReader(limits.request_head_max_bytes)
+        head = _head_at_hand(visit, reader) if house.tls is None else None
+        if head is None:
+            with reading(address):
+                if house.tls is not None:
+                    deadline = visit.accepted_at + limits.handshake_s
+                    visit.sock = await _secured(visit, house.tls, deadline)
+                head = await _rest_of_head(visit, reader)
+    except HeadError as error:
+        raise Refused(error.refusal) from None
+    visit.client_address = client_address(visit.address, head, server, visit.proxied)
+    return head
+
+
+def _counted_address(visit: Visit, server: ServerSettings) -> str | None:
+    """Whom slow heads of this connection count against: ``None`` for nobody.
+
+    It goes by who opened the connection, at this end or at a proxy's that is believed. A proxy's
+    own connections carry many clients: counted together, all of them would be turned away for one.
+    """
+    sender = visit.address
+    if visit.proxied is not None:
+        if visit.proxied.address is None:
+            return None  # the proxy's own, as to see whether relayd is well
+        sender = visit.proxied.address
+    if sender == UNIX_PEER:
+        return None if UNIX_PEER in server.trusted_proxies else sender
+    networks = (each for each in server.trusted_proxies if not isinstance(each, str))
+    return None if is_within(sender, networks) else sender
 
 
 async def _proxied(visit: Visit) -> ProxyHeader:
@@ -140,13 +152,10 @@ async def _rest_of_head(visit: Visit, reader: RequestReader) -> Head:
 
 
 def _fed(visit: Visit, reader: RequestReader, data: bytes) -> Head | None:
-    """The head, once ``data`` completes it."""
+    """The head, once ``data`` completes it. Raises ``HeadError`` where it cannot."""
     if not data:
         raise Refused(_GONE)
-    try:
-        head = reader.feed(data)
-    except HeadError as error:
-        raise Refused(error.refusal) from None
+    head = reader.feed(data)
     if head is not None:
         visit.head_only = head.method == "HEAD"
         visit.leftover = reader.leftover

@@ -1,8 +1,8 @@
-"""Feeds the metrics: hears of sessions and turns, and looks at the rest when it is scraped.
+"""Feeds the metrics: hears of sessions, turns and requests, and looks at the rest when scraped.
 
-Nothing happens per message. Sessions, turns and rows of the ledger come over the bus; what is
-there at a moment, the messages and bytes of open sessions among it, is looked at when somebody
-asks, in slices.
+Nothing happens per message. Sessions, turns and rows of the ledger come over the bus, refusals,
+requests and what happens in the pool from where their lines are written; what is there at a moment,
+the messages and bytes of open sessions among it, is looked at when somebody asks, in slices.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import attrs
 import relayd
 from relayd.config.providers import Dialect
 from relayd.core.endings import Reason
+from relayd.dialect.responses_aborts import Abort
 from relayd.observe.bus import (
     AccountFailed,
     BusEvent,
@@ -25,11 +26,14 @@ from relayd.observe.bus import (
     UsageCharged,
 )
 from relayd.observe.metrics import Metric
-from relayd.observe.metrics_labels import LIMIT, OTHER, OUTCOME
+from relayd.observe.metrics_labels import LIMIT, NO_ACCOUNT, OTHER, OUTCOME
 from relayd.observe.metrics_text import TextFormat, render
 from relayd.observe.metrics_values import Registry
+from relayd.pool.events import PoolEvent
+from relayd.service.http.service import Outcome, RequestFacts
 from relayd.service.measuring_names import ModelNames, failure_word
 from relayd.service.measuring_pauses import LoopWatch, timing_collections
+from relayd.service.measuring_pool import count_event
 from relayd.service.measuring_samples import Sampler, Sources
 from relayd.service.measuring_traffic import Traffic
 
@@ -86,6 +90,10 @@ class Measuring:
             case TurnStarted():
                 pass  # it counts when it is over
 
+    def hear_pool(self, event: PoolEvent) -> None:
+        """Take note of what happens in the pool; a :data:`~relayd.pool.events.PoolEvents`."""
+        count_event(event, self.registry)
+
     def refused(self, status: int, reason: str, dialect: str | None) -> None:
         """A connection ended before its 101.
 
@@ -102,6 +110,32 @@ class Measuring:
         )
         self._limited(reason)
 
+    def request_ended(self, facts: RequestFacts, *, listener: str) -> None:
+        """A request over HTTP is over, or what came became none.
+
+        Args:
+            facts: As they are logged. The route is a pattern of relayd's own.
+            listener: A value of :data:`~relayd.observe.metrics_labels.LISTENER`.
+        """
+        route = facts.route or OTHER
+        self._add(
+            Metric.HTTP_REQUESTS_TOTAL,
+            listener=listener,
+            route=route,
+            status=str(facts.status),
+            outcome=facts.outcome,
+        )
+        duration_s = facts.duration_ms / 1000
+        self._observe(
+            Metric.HTTP_REQUEST_DURATION_SECONDS, duration_s, listener=listener, route=route
+        )
+        if facts.outcome is Outcome.CRASHED:
+            self.crashed()
+
+    def crashed(self) -> None:
+        """A bug was caught at a boundary that counts none by itself. Raises nothing."""
+        self._sampler.bugs_told += 1
+
     def reloaded(self, *, applied: bool) -> None:
         """A configuration was put in force, or refused."""
         outcome = "applied" if applied else "refused"
@@ -113,7 +147,8 @@ class Measuring:
     def _opened(self, event: SessionOpened) -> None:
         dialect, account = event.session.dialect, event.session.account
         self._observe(Metric.ADMISSION_SECONDS, event.admission_ms / 1000, dialect=dialect)
-        self._observe(Metric.CONNECT_SECONDS, event.connect_ms / 1000, account=account)
+        if account:  # else nothing was dialled for it
+            self._observe(Metric.CONNECT_SECONDS, event.connect_ms / 1000, account=account)
         if event.first_frame_ms is not None:
             first_frame_s = event.first_frame_ms / 1000
             self._observe(Metric.FIRST_FRAME_SECONDS, first_frame_s, account=account)
@@ -123,13 +158,14 @@ class Measuring:
         self._add(
             Metric.SESSIONS_TOTAL,
             dialect=facts.dialect,
-            account=facts.account,
+            account=facts.account or NO_ACCOUNT,
             reason=event.reason,
             fault=event.fault,
         )
         duration_s = event.duration_s
         self._observe(Metric.SESSION_DURATION_SECONDS, duration_s, dialect=facts.dialect)
-        self._sampler.sessions_crashed += event.reason == Reason.INTERNAL_ERROR
+        if event.reason == Reason.INTERNAL_ERROR:
+            self.crashed()
         self._sampler.traffic.ended(event)
 
     def _turn_ended(self, event: TurnEnded) -> None:
@@ -147,6 +183,8 @@ class Measuring:
         if event.ttft_ms is not None:
             ttft_s = event.ttft_ms / 1000
             self._observe(Metric.TTFT_SECONDS, ttft_s, account=facts.account, model=model)
+        if event.reason == Abort.INTERNAL_LANE:
+            self.crashed()
 
     def _charged(self, event: UsageCharged) -> None:
         account = event.session.account

@@ -96,7 +96,7 @@ def _exact_names(snapshot: Snapshot) -> Iterator[str]:
     for account in snapshot.accounts:
         yield from account.model_map.values()
         yield from (name for name in account.models if "*" not in name)
-        if account.provider.dialect is Dialect.PASSTHROUGH:
+        if account.speaks(Dialect.PASSTHROUGH):
             yield passthrough_model(account.name)
     for price in snapshot.prices.prices:
         yield from (name for name in price.models if "*" not in name)

@@ -1,4 +1,4 @@
-"""What is looked at when the metrics are scraped: sessions, accounts, ledger, memory, process."""
+"""What is looked at when the metrics are scraped: sessions, accounts, pools, ledger, process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Final, Protocol
 import attrs
 import trio
 
+from relayd.config.providers import Dialect
 from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.observe.metrics import Metric
-from relayd.observe.metrics_labels import AccountState
+from relayd.observe.metrics_labels import NO_ACCOUNT, AccountState
 from relayd.observe.metrics_values import Registry
+from relayd.pool.statistics import AccountPool
 from relayd.routing.breaker import BreakerState
 from relayd.routing.roster import AccountStatistics
+from relayd.service.measuring_pool import sample_pools
 from relayd.service.measuring_process import sample_process
 from relayd.service.measuring_traffic import LiveSession, Traffic
 
@@ -52,10 +55,11 @@ class Sources:
             its end, so that it is never looked at afterwards.
         sessions_max: How many this process takes.
         accounts: Each account at this moment.
+        pools: Each account's sockets in the pool, likewise.
         ledger: The writer.
         hold: The process's count of held bytes.
         draining: Whether relayd ends as soon as its sessions do.
-        bugs: Bugs caught at a boundary, beside those that ended a session.
+        bugs: Bugs caught at a boundary, beside those that are told.
         lines_lost: Log lines that standard output did not take.
         wall: Seconds since the epoch.
     """
@@ -64,6 +68,7 @@ class Sources:
     sessions: Callable[[], Mapping[str, LiveSession]]
     sessions_max: Callable[[], int]
     accounts: Callable[[], Iterable[AccountStatistics]]
+    pools: Callable[[], Iterable[AccountPool]]
     ledger: LedgerState
     hold: HoldBudget
     draining: Callable[[], bool]
@@ -80,18 +85,19 @@ class Sampler:
         sources: Where it comes from.
         registry: Where it goes.
         traffic: Looks at each open session.
-        sessions_crashed: Sessions that a bug has ended.
+        bugs_told: Those that ended a session, a request or a connection of the admin listener.
     """
 
     sources: Sources
     registry: Registry
     traffic: Traffic
-    sessions_crashed: int = attrs.field(default=0, init=False)
+    bugs_told: int = attrs.field(default=0, init=False)
 
     async def sample(self) -> None:
         """Look at everything, in slices of about 1 ms. Cancelling it is fine."""
         await self._sample_sessions()
         self._sample_accounts()
+        sample_pools(self.sources.pools(), self.registry)
         sources, ledger, hold = self.sources, self.sources.ledger, self.sources.hold
         for metric, value in (
             (Metric.SESSIONS_MAX, sources.sessions_max()),
@@ -102,7 +108,7 @@ class Sampler:
             (Metric.HELD_BYTES, hold.bytes_held),
             (Metric.HELD_BYTES_MAX, hold.bytes_max),
             (Metric.LOG_LINES_LOST_TOTAL, sources.lines_lost()),
-            (Metric.BUGS_CAUGHT_TOTAL, sources.bugs() + self.sessions_crashed),
+            (Metric.BUGS_CAUGHT_TOTAL, sources.bugs() + self.bugs_told),
             (Metric.DRAINING, int(sources.draining())),
         ):
             self.registry.numbers(metric).set(value)
@@ -112,14 +118,15 @@ class Sampler:
         sessions = self.sources.sessions()
         # An account without sessions is told with 0, not left out.
         open_ones = {
-            (account.provider.dialect.value, account.name): 0
+            (dialect.value, NO_ACCOUNT if dialect is Dialect.RESPONSES else account.name): 0
             for account in self.sources.snapshot().accounts
+            for dialect in filter(account.speaks, account.provider.dialects)
         }
         for number, session_id in enumerate(tuple(sessions), 1):
             session = sessions.get(session_id)
             if session is not None:  # else it ended during this look, and has told the rest
                 facts = session.reporter.facts
-                place = facts.dialect, facts.account
+                place = facts.dialect, facts.account or NO_ACCOUNT
                 open_ones[place] = open_ones.get(place, 0) + 1
                 self.traffic.look_at(session)
             if number % SESSIONS_AT_ONCE == 0:
@@ -139,9 +146,9 @@ class Sampler:
             for state in AccountState
         )
         self.registry.numbers(Metric.ACCOUNT_UP).replace(
-            (int(state is AccountState.READY), {"account": name})
-            for name, state in states.items()
-            if state is not AccountState.OFF
+            (int(is_up(each, now)), {"account": each.name})
+            for each in accounts
+            if states[each.name] is not AccountState.OFF
         )
         self.registry.numbers(Metric.ACCOUNT_IN_FLIGHT).replace(
             (each.in_flight, {"account": each.name}) for each in accounts
@@ -160,6 +167,21 @@ def account_state(account: AccountStatistics, now: float) -> AccountState:
     if now < account.cooled_until:
         return AccountState.COOLED
     return _BY_BREAKER[account.breaker]
+
+
+def is_up(account: AccountStatistics, now: float) -> bool:
+    """Whether the scheduler would give ``account`` a session at ``now``, were there room.
+
+    A breaker stays open until a session tries the account. On a relay that nobody uses that may be
+    hours, so an open one only counts until it admits that trial.
+    """
+    match account_state(account, now):
+        case AccountState.READY:
+            return True
+        case AccountState.OPEN:
+            return account.retry_at is not None and now >= account.retry_at
+        case _:
+            return False
 
 
 _BY_BREAKER: Final = {

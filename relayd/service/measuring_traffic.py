@@ -13,15 +13,16 @@ import attrs
 
 from relayd.observe.bus import SessionEnded, SessionFacts
 from relayd.observe.metrics import Metric
+from relayd.observe.metrics_labels import NO_ACCOUNT
 from relayd.observe.metrics_values import Registry
-from relayd.protocol.flow import Flow
+from relayd.protocol.outcomes import Counts
 
 
 class LiveEndpoint(Protocol):
     """One side of an open session."""
 
     @property
-    def flow(self) -> Flow | None:
+    def flow(self) -> Counts | None:
         """Counts what this side sends; ``None`` when it is not relayed any more."""
 
 
@@ -95,7 +96,7 @@ class Traffic:
             }
 
     def _count(self, facts: SessionFacts, relayed: Relayed, counted: Relayed) -> None:
-        place = {"dialect": facts.dialect, "account": facts.account}
+        place = {"dialect": facts.dialect, "account": facts.account or NO_ACCOUNT}
         messages = self.registry.numbers(Metric.MESSAGES_TOTAL)
         messages.add(relayed.messages_up - counted.messages_up, direction="up", **place)
         messages.add(relayed.messages_down - counted.messages_down, direction="down", **place)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from relayd.config.schema import Timeouts
 from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.observe.bus import Bus, SessionFacts
+from relayd.routing.classify import Failure
 from relayd.session.accounts import log_changes
 from relayd.session.admission import Grant
 from relayd.session.books import Books
@@ -14,8 +16,12 @@ from relayd.session.connecting import Connected
 from relayd.session.dialects import conversation_of, message_max_bytes, priced_model
 from relayd.session.metering import SessionMeter
 from relayd.session.reporter import Reporter, Timing
+from relayd.session.responses.accounting import Purse, Totals
+from relayd.session.responses.session import ResponsesSession
+from relayd.session.responses.shared import Shared
 from relayd.session.session import Session
 from relayd.session.terms import Deadlines, term_of
+from relayd.session.turn_lines import TurnLines
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
 
@@ -33,6 +39,7 @@ class Workshop:
     books: Books
     bus: Bus
     hold: HoldBudget
+    responses: Shared
 
     def make(
         self,
@@ -57,14 +64,7 @@ class Workshop:
             now: Likewise.
         """
         account, seat = connected.seat.account, connected.seat
-        facts = SessionFacts(
-            session_id=session_id,
-            dialect=grant.dialect,
-            key=grant.key.name,
-            tenant=grant.key.tenant,
-            account=account.name,
-            model=grant.model,
-        )
+        facts = facts_of(grant, session_id, account.name)
         meter = SessionMeter(
             books=self.books,
             facts=facts,
@@ -103,3 +103,82 @@ class Workshop:
         meter.leave = session.run_out
         meter.charged, meter.refused = reporter.charged, reporter.turn_refused
         return session
+
+    def make_responses(
+        self,
+        grant: Grant,
+        snapshot: Snapshot,
+        client: Endpoint,
+        *,
+        session_id: str,
+        accepted_at: float,
+        now: float,
+    ) -> ResponsesSession:
+        """Likewise a session of the responses dialect, whose turns find their own upstreams."""
+        facts = facts_of(grant, session_id, "")
+        totals = Totals()
+        timing = Timing(
+            accepted_at=accepted_at, started_at=now, connect_ms=0.0, first_frame_ms=None
+        )
+        reporter = Reporter(
+            facts=facts,
+            bus=self.bus,
+            meter=totals,
+            timing=timing,
+            account_failed=_judged_elsewhere,
+        )
+        purse = purse_of(self.books, grant, snapshot, facts, reporter.lines, totals)
+        limits = snapshot.settings.limits
+        term = term_of(grant.key, now, limits.session_max_s, self.books.wall())
+        session = ResponsesSession(
+            client=client,
+            reactor=self.reactor,
+            hold=self.hold,
+            reporter=reporter,
+            deadlines=Deadlines(limits, Timeouts(), term),
+            message_max_bytes=message_max_bytes(grant, limits.message_max_bytes),
+            key=grant.key,
+            client_address=grant.client_address,
+            shared=self.responses,
+            grant=grant,
+            snapshot=snapshot,
+            purse=purse,
+        )
+        purse.leave = session.run_out
+        return session
+
+
+def facts_of(grant: Grant, session_id: str, account: str) -> SessionFacts:
+    """Who and where, as all events of a session say it."""
+    return SessionFacts(
+        session_id=session_id,
+        dialect=grant.dialect,
+        key=grant.key.name,
+        tenant=grant.key.tenant,
+        account=account,
+        model=grant.model,
+    )
+
+
+def purse_of(
+    books: Books,
+    grant: Grant,
+    snapshot: Snapshot,
+    facts: SessionFacts,
+    lines: TurnLines,
+    totals: Totals,
+) -> Purse:
+    """What the turns of one session, or one HTTP request, are charged to."""
+    return Purse(
+        books=books,
+        base=facts,
+        key=grant.key,
+        prices=snapshot.prices,
+        tag=grant.tag,
+        lines=lines,
+        totals=totals,
+    )
+
+
+def _judged_elsewhere(failure: Failure, now: float) -> None:
+    """Each turn judges its own account."""

@@ -29,9 +29,11 @@ from relayd.service.listeners import Listeners
 from relayd.service.measuring import Measuring
 from relayd.service.measuring_samples import Sources
 from relayd.service.notify import Notifier
+from relayd.service.pooling import Telling, pools_of, shared_of
 from relayd.session.books import Books
 from relayd.session.connecting import Connector
 from relayd.session.limits import Limits
+from relayd.session.responses.shared import Shared
 from relayd.state.memory import MemoryStore
 from relayd.transport import tls
 from relayd.transport.reactor import Reactor
@@ -138,6 +140,7 @@ class Parts:
     door: Door
     roster: Roster
     connector: Connector
+    responses: Shared
     notifier: Notifier
     reserve: Reserve
     listeners: Listeners
@@ -224,7 +227,18 @@ def build(
         hold=hold,
         bus=ground.bus,
     )
+    measuring = _measuring(ground, hold, roster, lambda: door)
+    responses = shared_of(
+        snapshot,
+        reactor=ground.reactor,
+        books=ground.books,
+        bus=ground.bus,
+        hold=hold,
+        connector=connector,
+        tell=Telling(measuring.hear_pool, measuring.crashed),
+    )
     door = Door(
+        responses=responses,
         snapshot=snapshot,
         tls=trust.clients,
         reactor=ground.reactor,
@@ -235,22 +249,9 @@ def build(
         hold=hold,
         slow_heads=SlowHeads(limits.handshakes_per_ip_max),
     )
-    measuring = Measuring(
-        Sources(
-            snapshot=lambda: door.snapshot,
-            sessions=lambda: door.sessions,
-            sessions_max=lambda: sessions_max(door.snapshot.settings.limits),
-            accounts=roster.statistics,
-            ledger=ground.books.ledger,
-            hold=hold,
-            draining=lambda: door.draining,
-            bugs=lambda: door.crashes + ground.bus.failures,
-            lines_lost=logs.lines_lost,
-            wall=ground.books.wall,
-        )
-    )
     ground.bus.subscribe(measuring.hear)
     door.on_refused = measuring.refused
+    door.http.on_request = partial(measuring.request_ended, listener="public")
     return Parts(
         measuring=measuring,
         loaded_at=ground.books.wall(),
@@ -261,7 +262,29 @@ def build(
         door=door,
         roster=roster,
         connector=connector,
+        responses=responses,
         notifier=Notifier.from_environ(environ),
         reserve=Reserve(),
         listeners=listeners,
+    )
+
+
+def _measuring(
+    ground: Ground, hold: HoldBudget, roster: Roster, door: Callable[[], Door]
+) -> Measuring:
+    """The metrics. They ask for the door when somebody looks, and by then it has been made."""
+    return Measuring(
+        Sources(
+            snapshot=lambda: door().snapshot,
+            sessions=lambda: door().sessions,
+            sessions_max=lambda: sessions_max(door().snapshot.settings.limits),
+            accounts=roster.statistics,
+            pools=lambda: pools_of(door().responses.pool, door().snapshot),
+            ledger=ground.books.ledger,
+            hold=hold,
+            draining=lambda: door().draining,
+            bugs=lambda: door().crashes + ground.bus.failures,
+            lines_lost=logs.lines_lost,
+            wall=ground.books.wall,
+        )
     )

@@ -9,25 +9,36 @@ from typing import Final, Protocol
 import attrs
 import trio
 
+from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key, Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
-from relayd.observe.events import LogEvent
-from relayd.observe.logs import get_logger
 from relayd.protocol.head import Head
 from relayd.service.http.connection import HttpConnection
 from relayd.service.http.refusals import HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json, Response
 from relayd.service.http.router import Route, Router
-from relayd.service.http.service import HttpLimits, Outcome, RequestFacts, Service
+from relayd.service.http.service import (
+    HttpLimits,
+    OnRequest,
+    RequestFacts,
+    Service,
+    log_request,
+    nobody,
+)
+from relayd.service.responses import ResponsesApi
 from relayd.service.visit import Visit
 from relayd.session.admission import check_key
 from relayd.session.authentication import authenticate
 from relayd.session.client_address import client_address
 from relayd.session.origin import check_origin
+from relayd.session.routes import DIALECT_PATHS
 
-log = get_logger()
+RESPONSES_PATHS: Final = tuple(
+    path for path, dialect in DIALECT_PATHS.items() if dialect is Dialect.RESPONSES
+)
+"""The same as those of its WebSocket: clients that get none there send a POST to them."""
 
 OPEN_MAX: Final = 1024
 """Connections beside sessions; over it, those that wait for a next request are ended."""
@@ -56,17 +67,24 @@ class PublicApi:
         house: Whose they are.
         hold: Where the bytes of bodies are counted.
         wall: Seconds since the epoch.
+        on_request: Hears of every request that has ended.
     """
 
     house: House
     hold: HoldBudget
     wall: Callable[[], float]
+    responses: ResponsesApi
+    on_request: OnRequest = nobody
     router: Router = attrs.field(init=False)
     _open: set[HttpConnection] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.router = Router(
             [
+                *(
+                    Route("POST", path, self._responses, f"create_response_{number}", "A response.")
+                    for number, path in enumerate(RESPONSES_PATHS, 1)
+                ),
                 Route("GET", "/v1/models", self._models, "list_models", "The models of the key."),
             ]
         )
@@ -92,8 +110,9 @@ class PublicApi:
                 handler=self.router,
                 hold=self.hold,
                 closing=lambda: self.house.draining,
-                tell=tell,
+                tell=self._told,
             ),
+            reading=visit.reading,
         )
         if len(self._open) >= OPEN_MAX:
             self.drain()
@@ -115,6 +134,11 @@ class PublicApi:
         for connection in tuple(self._open):
             connection.close_if_idle()
 
+    def _told(self, facts: RequestFacts) -> None:
+        """A request has ended: its line, and its share in the metrics."""
+        log_request(facts)
+        self.on_request(facts)
+
     def _authenticated(self, request: Request) -> Key:
         """The key of a request. Raises :class:`HttpRefused`."""
         head, allowed = request.head, self.house.snapshot.settings.server.allowed_origins
@@ -129,6 +153,12 @@ class PublicApi:
         if refusal is not None:
             raise HttpRefused(refusal)
         return key
+
+    async def _responses(self, request: Request) -> Response:
+        """``POST /v1/responses``."""
+        return await self.responses.create(
+            request, self._authenticated(request), self.house.snapshot
+        )
 
     async def _models(self, request: Request) -> Response:
         """``GET /v1/models`` in OpenAI's shape: the names that the key may ask for."""
@@ -146,35 +176,6 @@ class PublicApi:
             for name in sorted(names)
         ]
         return Json({"object": "list", "data": data})
-
-
-def tell(facts: RequestFacts) -> None:
-    """One line for each request of the public port."""
-    if facts.outcome is Outcome.CRASHED:
-        log.error(
-            LogEvent.REQUEST_CRASHED,
-            request_id=facts.request_id,
-            route=facts.route,
-            traceback=facts.error,
-        )
-    log.info(LogEvent.REQUEST_ENDED, **line_of(facts))
-
-
-def line_of(facts: RequestFacts) -> dict[str, object]:
-    """The fields of ``request.ended``."""
-    return {
-        "request_id": facts.request_id,
-        "method": facts.method,
-        "route": facts.route,
-        "status": facts.status,
-        "outcome": facts.outcome.value,
-        "reason": facts.reason,
-        "key": facts.key,
-        "client_address": facts.client_address,
-        "duration_ms": facts.duration_ms,
-        "bytes_in": facts.bytes_in,
-        "bytes_out": facts.bytes_out,
-    }
 
 
 def _named(account: Account) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from relayd.observe.logs import get_logger
 from relayd.service.difference import NOTHING, Difference
 from relayd.service.listeners import BindError, Listener, bind_all, close_all
 from relayd.service.parts import Parts, Trust, sessions_max
+from relayd.service.pooling import responses_accounts
 from relayd.transport.tls import TlsFileError
 
 log = get_logger()
@@ -243,6 +244,7 @@ class Reloader:
         parts.trust, parts.loaded_at = prepared.trust, parts.ground.books.wall()
         parts.connector.contexts = prepared.trust.upstream
         parts.roster.update(snapshot.accounts)
+        parts.responses.pool.apply(snapshot.settings.pool, responses_accounts(snapshot))
         parts.ground.books.limits.sessions_max = sessions_max(limits)
         door.tls = prepared.trust.clients
         door.hold.bytes_max = limits.hold_max_bytes

@@ -14,6 +14,7 @@ from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
 from relayd.protocol.proxy_protocol import ProxyHeader
 from relayd.protocol.upgrade import refusal_response
+from relayd.service.acceptor import Reading, read_within
 from relayd.transport import raw
 from relayd.transport.errors import DialError
 
@@ -48,6 +49,7 @@ class Visit:
         address: The peer's, by the socket.
         client_address: What the client counts as, once its head is read: a trusted proxy's word.
         proxied: The PROXY protocol header, where one is due.
+        reading: What the heads of its later requests are read within.
         leftover: What followed the head.
         holdings: What gives back, last taken first, what this connection holds.
     """
@@ -63,6 +65,7 @@ class Visit:
     head_only: bool = False
     client_address: str = attrs.Factory(lambda self: self.address, takes_self=True)
     proxied: ProxyHeader | None = None
+    reading: Reading = read_within
     leftover: bytes = b""
     settled: bool = False  # its one line is written, or its session's will be
     holdings: list[Callable[[], None]] = attrs.field(factory=list)

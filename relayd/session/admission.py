@@ -20,6 +20,7 @@ from relayd.protocol.upgrade import UpgradeRequest, public_subprotocols
 from relayd.session.authentication import authenticate
 from relayd.session.origin import check_origin
 from relayd.session.routes import Route, find_route
+from relayd.session.travelling import travelling_headers
 
 MODEL_MAX_CHARS: Final = 256
 MODELS_TOLD_MAX: Final = 16
@@ -56,7 +57,7 @@ class Grant:
         tail: The path behind that name, as it came: empty, or from a slash on.
         upstream_query: The raw query that goes upstream behind it.
         subprotocols: The offered ones without credentials, in order.
-        forward_headers: Names and values that a Realtime client sends to its upstream.
+        forward_headers: Names and values of the client's headers that its upstream gets.
     """
 
     key: Key
@@ -156,20 +157,32 @@ def check_key(key: Key, client_address: str, wall: float) -> Refusal | None:
     return None
 
 
+def tag_of(head: Head) -> str | Refusal | None:
+    """The client's own word for what it is doing, or why its request is refused for it."""
+    tag = head.get(TAG_HEADER)
+    if tag is not None and _TAG.fullmatch(tag) is None:
+        message = f"{TAG_HEADER} is 1 to 64 letters, digits and characters of ._:/- and sent once."
+        return _mistaken(message, TAG_HEADER)
+    return tag
+
+
 def _admit_to_dialect(
     request: UpgradeRequest, route: Route, base: Grant, snapshot: Snapshot
 ) -> Grant | Refusal:
     if not base.key.permits_dialect(route.dialect):
         message = f"This key may not use the dialect {route.dialect}."
         return Refusal(RefusalCode.DIALECT_NOT_ALLOWED, message)
-    tag = request.head.get(TAG_HEADER)
-    if tag is not None and _TAG.fullmatch(tag) is None:
-        message = f"{TAG_HEADER} is 1 to 64 letters, digits and characters of ._:/- and sent once."
-        return _mistaken(message, TAG_HEADER)
+    tag = tag_of(request.head)
+    if isinstance(tag, Refusal):
+        return tag
     base = attrs.evolve(base, tag=tag)
     match route.dialect:
         case Dialect.REALTIME:
             return _admit_realtime(request, base)
+        case Dialect.RESPONSES:
+            return _admit_responses(request, base)
+        case Dialect.CHAT:
+            raise AssertionError("no path of this dialect upgrades")
         case Dialect.PASSTHROUGH:
             return _admit_passthrough(request, route, base, snapshot)
 
@@ -178,11 +191,7 @@ def _admit_passthrough(
     request: UpgradeRequest, route: Route, base: Grant, snapshot: Snapshot
 ) -> Grant | Refusal:
     account = snapshot.account_named(route.account_name or "")
-    if (
-        account is None
-        or not account.enabled
-        or account.provider.dialect is not Dialect.PASSTHROUGH
-    ):
+    if account is None or not account.enabled or not account.speaks(Dialect.PASSTHROUGH):
         message = "No passthrough account of this name is enabled; the path is /relay/{account}/…."
         return Refusal(RefusalCode.NOT_FOUND, message)
     return attrs.evolve(
@@ -191,6 +200,20 @@ def _admit_passthrough(
         tail=route.tail,
         upstream_query=request.head.query.raw,
         subprotocols=public_subprotocols(request.subprotocols),
+    )
+
+
+def _admit_responses(request: UpgradeRequest, base: Grant) -> Grant | Refusal:
+    if not base.key.websocket:
+        message = "This key may not open WebSockets here. Use POST /v1/responses with it."
+        return Refusal(RefusalCode.WEBSOCKET_OFF, message)
+    headers = travelling_headers(request.head)
+    if isinstance(headers, Refusal):
+        return headers
+    return attrs.evolve(
+        base,
+        subprotocols=public_subprotocols(request.subprotocols),
+        forward_headers=headers,
     )
 
 

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from relayd.core.endings import Reason
-from relayd.dialect.base import Conversation
+from relayd.dialect.base import Timed
 from relayd.session.terms import Deadlines
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
@@ -55,10 +55,10 @@ class Clock:
 
     reactor: Reactor
     verdict: Verdict
-    conversation: Conversation
+    conversation: Timed
     deadlines: Deadlines
     bill: Callable[[float], float]
-    _peers: tuple[_Peer, _Peer]
+    _peers: tuple[_Peer, ...]
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _leave_at: float = math.inf
     _leave_reason: Reason | None = None
@@ -70,17 +70,17 @@ class Clock:
         cls,
         reactor: Reactor,
         client: Endpoint,
-        upstream: Endpoint,
+        upstream: Endpoint | None,
         verdict: Verdict,
-        conversation: Conversation,
+        conversation: Timed,
         deadlines: Deadlines,
         bill: Callable[[float], float],
     ) -> Clock:
-        """The clock of a session between ``client`` and ``upstream``."""
-        peers = (
-            _Peer(client, Reason.CLIENT_STALLED, Reason.CLIENT_SILENT),
-            _Peer(upstream, Reason.UPSTREAM_STALLED, Reason.UPSTREAM_KEEPALIVE_TIMEOUT),
-        )
+        """The clock of a session between ``client`` and ``upstream``, if it has one of its own."""
+        peers: tuple[_Peer, ...] = (_Peer(client, Reason.CLIENT_STALLED, Reason.CLIENT_SILENT),)
+        if upstream is not None:
+            lost = Reason.UPSTREAM_STALLED, Reason.UPSTREAM_KEEPALIVE_TIMEOUT
+            peers += (_Peer(upstream, *lost),)
         clock = cls(
             reactor=reactor,
             verdict=verdict,
@@ -147,8 +147,10 @@ class Clock:
     def _look_at_turn(self, now: float) -> float:
         """A running turn must get on: some message each ``idle_s``, an end within ``total_s``."""
         since = self.conversation.busy_since
+        if since is None:
+            return math.inf
         upstream = self._peers[1].endpoint
-        if since is None or upstream.flow is None:
+        if upstream.flow is None:
             return math.inf
         if upstream.flow.progress != self._progress:
             self._progress, self._progress_at = upstream.flow.progress, now

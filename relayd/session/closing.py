@@ -15,7 +15,7 @@ from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
 
 CLOSE_GRACE_S: Final = 1.0
-"""How long both sides together get to take their Close and to close their connections."""
+"""How long all sides together get to take their Close and to close their connections."""
 
 _PEERS_OWN: Final = (Reason.CLIENT_CLOSED, Reason.UPSTREAM_CLOSED)
 
@@ -29,6 +29,7 @@ CLOSE_TEXTS: Final = {
     Reason.UPSTREAM_STALLED: "the upstream does not read",
     Reason.CLIENT_SILENT: "no answer to pings",
     Reason.UPSTREAM_KEEPALIVE_TIMEOUT: "the upstream does not answer pings",
+    Reason.FIRST_MESSAGE_TIMEOUT: "no message came; send a request behind the 101",
     Reason.BUDGET_EXHAUSTED: "the budget of this key is used up",
     Reason.KEY_EXPIRED: "this key has expired; ask the operator for another",
     Reason.KEY_REMOVED: "this key has been removed or disabled",
@@ -57,15 +58,19 @@ class Closed:
             self.upstream = code or 1005
 
 
-async def close_both(
-    reactor: Reactor, client: Endpoint, upstream: Endpoint, verdict: Verdict, *, last_words: bytes
+async def close_all(
+    reactor: Reactor,
+    client: Endpoint,
+    *upstreams: Endpoint,
+    verdict: Verdict,
+    last_words: bytes,
 ) -> Closed:
-    """Tell both sides, give them :data:`CLOSE_GRACE_S`, close both sockets.
+    """Tell all sides, give them :data:`CLOSE_GRACE_S`, close their sockets.
 
     Args:
-        reactor: Both endpoints are adopted by it; afterwards neither is.
+        reactor: The endpoints are adopted by it; afterwards none is.
         client: Closed when this returns.
-        upstream: Likewise.
+        upstreams: Likewise; none where the session has none of its own.
         verdict: Has fallen.
         last_words: A text message for the client before its Close; empty for none.
 
@@ -76,7 +81,7 @@ async def close_both(
         client.sink.note(last_words, now)
     codes = Closed()
     told: list[Endpoint] = []
-    for endpoint in (client, upstream):
+    for endpoint in (client, *upstreams):
         words = _words_for(endpoint, verdict)
         if words is None:
             reactor.release(endpoint)

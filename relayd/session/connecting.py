@@ -23,6 +23,7 @@ from relayd.config.snapshot import Account
 from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.dialect.behind import Handshake
 from relayd.observe.bus import AccountFailed, Bus
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
@@ -35,7 +36,6 @@ from relayd.protocol.upstream_upgrade import (
     upstream_request,
 )
 from relayd.routing.classify import (
-    Failure,
     FailureKind,
     from_close,
     from_error_event,
@@ -45,6 +45,13 @@ from relayd.routing.classify import (
 from relayd.routing.roster import Roster, Seat
 from relayd.routing.scheduler import Demand, choose, why_none
 from relayd.session.accounts import log_changes
+from relayd.session.attempts import (
+    AttemptFailed,
+    out_of_time,
+    refusal_for,
+    said_nothing,
+    too_late,
+)
 from relayd.transport import raw, tls
 from relayd.transport.egress import connect
 from relayd.transport.endpoint import Endpoint
@@ -69,7 +76,9 @@ class Wish:
 
     Attributes:
         demand: Which accounts will do.
-        target: The handshake's path and query at a given account.
+        target: The handshake's path and query at a given account; or a handshake of a provider's
+            own, which also says under which host and with what headers beside the account's. No
+            key is added to that, since it may be signed.
         headers: The client's headers that travel on.
         subprotocols: Offered on to the upstream.
         hears_first: Whether the account is judged by its first message.
@@ -78,7 +87,7 @@ class Wish:
     """
 
     demand: Demand
-    target: Callable[[Account], str]
+    target: Callable[[Account], str | Handshake]
     headers: tuple[tuple[str, str], ...] = ()
     subprotocols: tuple[str, ...] = ()
     hears_first: bool
@@ -86,41 +95,31 @@ class Wish:
 
 
 @attrs.frozen(kw_only=True)
-class Connected:
-    """An upstream that is ready.
+class Opened:
+    """A socket to an upstream that has upgraded and, where it was waited for, has spoken.
 
     Attributes:
         endpoint: Not adopted yet; holds what came behind the handshake. The caller owns it.
-        seat: The caller releases it when the session is over.
         subprotocol: The upstream's choice.
         connect_ms: Dialling and the handshake.
         first_frame_ms: From there to the first message, where one was waited for.
     """
 
     endpoint: Endpoint
-    seat: Seat
     subprotocol: str | None
     connect_ms: float
     first_frame_ms: float | None
 
 
-class AttemptFailed(Exception):
-    """One attempt at one account came to nothing.
+@attrs.frozen(kw_only=True)
+class Connected(Opened):
+    """An upstream that is ready.
 
     Attributes:
-        failure: What it says about the account.
-        code: How a client is refused for it, where that does not follow from the failure.
+        seat: The caller releases it when the session is over.
     """
 
-    def __init__(self, failure: Failure, code: RefusalCode | None = None) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.code = code
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether relayd itself lacked something, so that the account is not to blame."""
-        return self.code is RefusalCode.OVERLOAD
+    seat: Seat
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -148,34 +147,45 @@ class Connector:
         while True:
             now = trio.current_time()
             if now >= deadline:
-                return _out_of_time(last)
+                return out_of_time(last)
             seat = choose(
                 self.roster, wish.demand, now=now, random_unit=random.random(), tried=tried
             )
             if seat is None:
                 if last is not None:
-                    return _refusal_for(last)
+                    return refusal_for(last)
                 return why_none(self.roster, wish.demand, now=now, tried=tried)
             tried.add(seat.account.name)
             try:
                 return await self.attempt(wish, seat, deadline)
             except AttemptFailed as failed:
                 last = failed
-                self._note(failed, seat, wish, session_id)
+                self.note(failed, seat, wish.demand.dialect, session_id)
                 seat.release()
             except BaseException:
                 seat.release()
                 raise
             if last.failure.is_final or last.is_ours:
-                return _refusal_for(last)
+                return refusal_for(last)
 
     async def attempt(self, wish: Wish, seat: Seat, deadline: float) -> Connected:
-        """One attempt at the account of ``seat``.
+        """One attempt at the account of ``seat``. Raises :class:`AttemptFailed`."""
+        opened = await self.open(seat.account, wish, deadline)
+        log_changes(seat.succeed(first_frame_ms=opened.first_frame_ms, now=trio.current_time()))
+        return Connected(
+            endpoint=opened.endpoint,
+            seat=seat,
+            subprotocol=opened.subprotocol,
+            connect_ms=opened.connect_ms,
+            first_frame_ms=opened.first_frame_ms,
+        )
+
+    async def open(self, account: Account, wish: Wish, deadline: float) -> Opened:
+        """Dial ``account``, upgrade, and hear it where ``wish`` says so.
 
         Raises:
             AttemptFailed: With the reason; every socket is closed.
         """
-        account = seat.account
         began = trio.current_time()
         ends_at = began + (deadline - began) * ATTEMPT_SHARE
         connect_by = min(began + account.timeouts.connect_s, ends_at)
@@ -195,13 +205,12 @@ class Connector:
                     first.raw += leftover
             now = trio.current_time()
             if scope.cancelled_caught:
-                raise _too_late() if upgraded is None else _said_nothing()
+                raise too_late() if upgraded is None else said_nothing()
             assert upgraded is not None, "the scope was left with an upstream that has upgraded"
             first_frame_ms = (now - upgraded) * 1000 if wish.hears_first else None
             endpoint = Endpoint(sock, Side.UPSTREAM, self.hold, now)
             if endpoint.keep_tail(bytes(first.raw)) is not None:
                 raise DialError(DialErrorKind.RESOURCES_EXHAUSTED, Violation.overload().message)
-            log_changes(seat.succeed(first_frame_ms=first_frame_ms, now=now))
         except DialError as error:
             _close(sock)
             ours = error.kind is DialErrorKind.RESOURCES_EXHAUSTED
@@ -212,9 +221,8 @@ class Connector:
             raise
         finally:
             first.close()
-        return Connected(
+        return Opened(
             endpoint=endpoint,
-            seat=seat,
             subprotocol=subprotocol,
             connect_ms=(upgraded - began) * 1000,
             first_frame_ms=first_frame_ms,
@@ -229,8 +237,9 @@ class Connector:
             return sock
         return await tls.start_client(sock, context, url.host, deadline=deadline)
 
-    def _note(self, failed: AttemptFailed, seat: Seat, wish: Wish, session_id: str) -> None:
-        dialect, failure = wish.demand.dialect, failed.failure
+    def note(self, failed: AttemptFailed, seat: Seat, dialect: str, session_id: str) -> None:
+        """Tell the log, the bus and the account's health of an attempt that failed."""
+        failure = failed.failure
         log.warning(
             LogEvent.UPSTREAM_FAILED,
             session_id=session_id,
@@ -249,17 +258,7 @@ class Connector:
 async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[str | None, bytes]:
     """The WebSocket handshake; returns the chosen subprotocol and what came behind the 101."""
     key = base64.b64encode(os.urandom(16)).decode()
-    own = {name.lower() for name in account.headers}
-    headers = [
-        *account.headers.items(),
-        *((name, value) for name, value in wish.headers if name.lower() not in own),
-    ]
-    if account.api_key is not None:
-        headers.append(("Authorization", f"Bearer {account.api_key.reveal()}"))
-    assert account.base_url is not None
-    request = upstream_request(
-        account.base_url.authority, wish.target(account), headers, wish.subprotocols, key
-    )
+    request = _request(account, wish, key)
     await raw.send_all(sock, request)
     await trio.lowlevel.wait_readable(sock)  # the answer is never there yet: to try is to fail
     reader = UpstreamResponseReader(key, wish.subprotocols)
@@ -275,7 +274,25 @@ async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[s
     )
     if wish.path_is_clients:
         failure = attrs.evolve(failure, kind=FailureKind.REFUSED)
-    raise AttemptFailed(failure)
+    raise AttemptFailed(failure, declined=answer)
+
+
+def _request(account: Account, wish: Wish, key: str) -> bytes:
+    """The upgrade request, ready to send."""
+    assert account.base_url is not None, "an enabled account has an address"
+    asked, authority, headers = wish.target(account), account.base_url.authority, wish.headers
+    if isinstance(asked, Handshake):
+        authority, headers = asked.authority or authority, (*headers, *asked.headers)
+    own = {name.lower() for name in account.headers}
+    sent = [
+        *account.headers.items(),
+        *((name, value) for name, value in headers if name.lower() not in own),
+    ]
+    if isinstance(asked, Handshake):
+        return upstream_request(authority, asked.target, sent, wish.subprotocols, key)
+    if account.api_key is not None:
+        sent.append(("Authorization", f"Bearer {account.api_key.reveal()}"))
+    return upstream_request(authority, asked, sent, wish.subprotocols, key)
 
 
 async def _hear(sock: socket.socket, first: FirstMessage, data: bytes) -> None:
@@ -308,38 +325,3 @@ def _type_of(payload: bytes) -> str:
 def _close(sock: socket.socket | None) -> None:
     if sock is not None:
         sock.close()
-
-
-def _too_late() -> AttemptFailed:
-    message = "the upstream did not answer the handshake"
-    return AttemptFailed(unreachable(DialErrorKind.CONNECT_TIMEOUT, message))
-
-
-def _said_nothing() -> AttemptFailed:
-    code = RefusalCode.FIRST_FRAME_TIMEOUT
-    message = "the upstream accepted the WebSocket and then sent nothing in time"
-    return AttemptFailed(unreachable(code, message), code)
-
-
-def _out_of_time(last: AttemptFailed | None) -> Refusal:
-    why = f" The last account failed: {last.failure.message}" if last is not None else ""
-    message = f"No upstream was ready within limits.admission_s.{why}"
-    return Refusal(RefusalCode.ADMISSION_TIMEOUT, message, retry_after_s=1.0)
-
-
-def _refusal_for(failed: AttemptFailed) -> Refusal:
-    """What the client is told when no account is left to try."""
-    failure = failed.failure
-    message = f"The upstream failed ({failure.code}): {failure.message}"
-    if failed.code is not None:
-        return Refusal(failed.code, message, retry_after_s=1.0)
-    match failure.kind:
-        case FailureKind.CLIENT_FAULT:
-            return Refusal(RefusalCode.INVALID_PARAMETER, message)
-        case FailureKind.RATE_LIMITED:
-            wait = failure.retry_after_s
-            return Refusal(RefusalCode.NO_ACCOUNT, message, retry_after_s=wait or 1.0)
-        case FailureKind.UNREACHABLE:
-            return Refusal(RefusalCode.UPSTREAM_UNREACHABLE, message, retry_after_s=1.0)
-        case FailureKind.FATAL | FailureKind.REFUSED:
-            return Refusal(RefusalCode.UPSTREAM_REFUSED, message)

@@ -7,9 +7,9 @@ from typing import assert_never
 
 from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Dialect, Provider
-from relayd.config.snapshot import Account
+from relayd.config.snapshot import Account, Key
 from relayd.core.refusals import Refusal, RefusalCode
-from relayd.dialect import passthrough, realtime
+from relayd.dialect import passthrough, realtime, responses
 from relayd.dialect.base import Conversation
 from relayd.dialect.meter import Listener, Meter
 from relayd.dialect.realtime_client import ModelRule
@@ -26,11 +26,13 @@ def wish_of(grant: Grant, roster: Roster, prices: PriceBook) -> Wish | Refusal:
     A key with a budget goes only where what it asks for has a price.
     """
     match grant.dialect:
+        case Dialect.RESPONSES | Dialect.CHAT:
+            raise AssertionError("turns of this dialect find their own upstreams")
         case Dialect.REALTIME:
             account = _account_of_call(roster) if grant.call_id is not None else None
             if isinstance(account, Refusal):
                 return account
-            among = _priced_among(grant, roster, prices)
+            among = priced_among(grant.key, realtime.NAME, grant.model, roster, prices)
             if isinstance(among, Refusal):
                 return among
             return Wish(
@@ -64,6 +66,8 @@ def priced_model(grant: Grant, account: Account) -> str | None:
             return None if grant.model is None else account.upstream_model(grant.model)
         case Dialect.PASSTHROUGH:
             return passthrough_model(account.name)
+        case Dialect.RESPONSES | Dialect.CHAT:
+            return None  # each turn has its own
         case _:
             assert_never(grant.dialect)
 
@@ -73,14 +77,14 @@ def passthrough_model(account_name: str) -> str:
     return f"relay/{account_name}"
 
 
-def _priced_among(
-    grant: Grant, roster: Roster, prices: PriceBook
+def priced_among(
+    key: Key, dialect: str, model: str | None, roster: Roster, prices: PriceBook
 ) -> frozenset[str] | Refusal | None:
     """The accounts whose price for the model is known, where that matters."""
-    if not grant.key.budget_nano or grant.model is None:
+    if not key.budget_nano or model is None:
         return None
-    serving = [standing.account for standing in roster.serving(realtime.NAME, grant.model)]
-    priced = {each.name for each in serving if prices.find(each.upstream_model(grant.model))}
+    serving = [standing.account for standing in roster.serving(dialect, model)]
+    priced = {each.name for each in serving if prices.find(each.upstream_model(model))}
     if serving and not priced:
         return _not_priced("A price for it can be added to the file that ledger.prices names.")
     return frozenset(priced) if serving else None
@@ -131,15 +135,21 @@ def conversation_of(
             return realtime.RealtimeConversation(meter, listener, rule)
         case Dialect.PASSTHROUGH:
             return passthrough.Bytes()
+        case Dialect.RESPONSES | Dialect.CHAT:
+            raise AssertionError("turns of this dialect read their own messages")
         case _:
             assert_never(grant.dialect)
 
 
 def message_max_bytes(grant: Grant, configured: int) -> int:
     """The longest message of either side: the dialect's own cap below the configured one."""
-    if grant.dialect is Dialect.REALTIME:
-        return min(configured, realtime.MESSAGE_MAX_BYTES)
-    return configured
+    match grant.dialect:
+        case Dialect.REALTIME:
+            return min(configured, realtime.MESSAGE_MAX_BYTES)
+        case Dialect.RESPONSES:
+            return min(configured, responses.MESSAGE_MAX_BYTES)
+        case _:
+            return configured
 
 
 def _realtime_target(grant: Grant, account: Account) -> str:

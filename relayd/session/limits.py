@@ -65,6 +65,10 @@ class Limits:
         """Whether the store did not answer when it was last told something."""
         return self._bookkeeper.away
 
+    def store_failed(self, error: StoreError) -> None:
+        """Somebody else's question to the store was not answered: say so, but not too often."""
+        self._bookkeeper.report(error)
+
     async def run(self) -> None:
         """Apply what is noted; see :meth:`Bookkeeper.run`. Runs as long as there are sessions."""
         await self._bookkeeper.run()

@@ -113,6 +113,11 @@ class SessionMeter:
         if unpriced or not (transcription_model is None or self.may_use(transcription_model)):
             self.leave(Reason.POLICY, NOT_PRICED)
 
+    def moved(self, facts: SessionFacts, upstream_model: str) -> None:
+        """The turn goes to another account than was thought; what is set aside stays."""
+        self.facts, self.upstream_model = facts, upstream_model
+        self._price = self.prices.find(upstream_model)
+
     def may_use(self, model: str) -> bool:
         """Whether a session of this key may use ``model``: under a budget it needs a price."""
         return not self.key.budget_nano or self._price_of(model) is not None

@@ -7,13 +7,14 @@ from typing import Final
 import trio
 
 from relayd.config.snapshot import Account
-from relayd.dialect import passthrough, realtime
+from relayd.dialect import passthrough, realtime, responses
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
-from relayd.routing.roster import PROVIDERS, Seat
+from relayd.routing.roster import Seat
 from relayd.routing.scheduler import Demand
 from relayd.session.accounts import log_changes
-from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
+from relayd.session.attempts import AttemptFailed
+from relayd.session.connecting import Connected, Connector, Wish
 
 log = get_logger()
 
@@ -63,7 +64,13 @@ async def _probe_due(connector: Connector, account: Account) -> None:
 
 def wish_of_probe(account: Account) -> Wish:
     """A session that costs nothing: a Realtime one of no model, or a bare connection."""
-    if account.provider in PROVIDERS[passthrough.NAME]:
+    if not account.speaks(realtime.NAME) and account.speaks(responses.NAME):
+        return Wish(
+            demand=Demand(responses.NAME, account=account.name),
+            target=lambda chosen: responses.upstream_target(_path(chosen)),
+            hears_first=False,
+        )
+    if account.speaks(passthrough.NAME):
         return Wish(
             demand=Demand(passthrough.NAME, account=account.name),
             target=lambda chosen: passthrough.upstream_target(_path(chosen), "", ""),

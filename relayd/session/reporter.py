@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Final
+from decimal import Decimal
+from typing import Protocol
 
 import attrs
 import msgspec
 import trio
 
-from relayd.core.money import usd_of
-from relayd.dialect.meter import Charge, Meter, Refuse, Turn, UpstreamError
+from relayd.dialect.meter import Charge, Receipt, Refuse, Turn, UpstreamError
 from relayd.ledger.rows import Row
-from relayd.observe.bus import (
-    AccountFailed,
-    Bus,
-    SessionEnded,
-    SessionFacts,
-    SessionOpened,
-    TurnEnded,
-    TurnRefused,
-    TurnStarted,
-    UsageCharged,
-)
+from relayd.observe.bus import AccountFailed, Bus, SessionEnded, SessionFacts, SessionOpened
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
-from relayd.protocol.flow import Flow
+from relayd.protocol.outcomes import Counts
 from relayd.routing.classify import Failure, FailureKind, from_error_event
 from relayd.session.closing import Closed
-from relayd.session.entries import milliseconds
+from relayd.session.turn_lines import TurnLines
 from relayd.session.verdict import Verdict
 
 log = get_logger()
-
-LAST_LINES_S: Final = 1.0
-"""How long a session's last line waits for those of its turns, which wait for the ledger."""
 
 _TELLING = (FailureKind.FATAL, FailureKind.RATE_LIMITED)
 """Errors in the middle of a session that say something about the account, not about the client."""
@@ -63,6 +49,31 @@ class Timing:
         return (self.started_at - self.accepted_at) * 1000
 
 
+class Account(Protocol):
+    """What a session comes to, as its last line says it."""
+
+    @property
+    def tokens_in(self) -> int:
+        """Input tokens so far."""
+
+    @property
+    def tokens_out(self) -> int:
+        """Output tokens so far."""
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The cost so far; ``None`` once something in it had no price."""
+
+    def opened(self, now: float) -> None:
+        """The session begins."""
+
+    def look(self, now: float) -> float:
+        """Do what time brings; returns when to be called again."""
+
+    def ended(self, reason: str, now: float) -> Receipt | None:
+        """The session is over; the receipt is of a last row, if it has one."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Reporter:
     """A :class:`~relayd.dialect.meter.Listener` that writes lines and publishes events.
@@ -71,21 +82,24 @@ class Reporter:
         facts: Who and where.
         account_failed: Told of an error that concerns the account.
         look_in: Told when a turn begins, so that its time runs; set by the session.
-        turns: How many have ended.
-
-    The line of a turn is written when its row is in the ledger, or is known to be late: who reads
-    the line can rely on the row. the line of the session waits for those of its turns.
+        lines: Those of its turns.
     """
 
     facts: SessionFacts
     bus: Bus
-    meter: Meter
+    meter: Account
     timing: Timing
     account_failed: Callable[[Failure, float], None]
     look_in: Callable[[float], None] = lambda now: None
-    turns: int = attrs.field(default=0, init=False)
-    _unwritten: int = attrs.field(default=0, init=False)
-    _all_written: trio.Event | None = attrs.field(default=None, init=False)
+    lines: TurnLines = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.lines = TurnLines(self.bus)
+
+    @property
+    def turns(self) -> int:
+        """How many have ended."""
+        return self.lines.turns
 
     def opened(self) -> None:
         """The 101 was written."""
@@ -108,60 +122,11 @@ class Reporter:
     def turn_started(self, turn_id: str | None, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
         self.look_in(now)
-        self.bus.publish(TurnStarted(session=self.facts, turn_id=turn_id))
+        self.lines.started(self.facts, turn_id)
 
     def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
-        self.turns += 1
-        usage, first = charge.usage, turn.first_output_at
-        ttft_ms = None if first is None else milliseconds(first - turn.asked_at)
-        duration_ms = milliseconds(turn.ended_at - turn.asked_at)
-        self._unwritten += 1
-        write = partial(self._write_turn, turn, charge, ttft_ms, duration_ms)
-        if charge.receipt is None:
-            write()
-        else:
-            charge.receipt.then(write)
-        self.bus.publish(
-            TurnEnded(
-                session=self.facts,
-                turn_id=turn.turn_id,
-                reason=turn.reason,
-                ttft_ms=ttft_ms,
-                duration_ms=duration_ms,
-                tokens_in=None if usage is None else usage.input_total,
-                tokens_out=None if usage is None else usage.output_total,
-                cost_usd=charge.cost_usd,
-            )
-        )
-
-    def _write_turn(
-        self, turn: Turn, charge: Charge, ttft_ms: float | None, duration_ms: float
-    ) -> None:
-        facts, usage = self.facts, charge.usage
-        log.info(
-            LogEvent.TURN_ENDED,
-            session_id=facts.session_id,
-            turn_id=turn.turn_id,
-            dialect=facts.dialect,
-            key=facts.key,
-            account=facts.account,
-            model=facts.model,
-            ttft_ms=ttft_ms,
-            duration_ms=duration_ms,
-            tokens_in=usage and usage.input_total,
-            tokens_out=usage and usage.output_total,
-            tokens_in_text=usage and usage.input_text,
-            tokens_in_audio=usage and usage.input_audio,
-            tokens_in_image=usage and usage.input_image,
-            tokens_in_cached=usage and usage.cached_total,
-            tokens_out_text=usage and usage.output_text,
-            tokens_out_audio=usage and usage.output_audio,
-            estimated=usage and usage.estimated,
-            cost_usd=charge.cost_usd,
-            reason=turn.reason,
-        )
-        self._written()
+        self.lines.ended(self.facts, turn, charge)
 
     def upstream_error(self, error: UpstreamError, now: float) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""
@@ -188,28 +153,11 @@ class Reporter:
 
     def turn_refused(self, refuse: Refuse) -> None:
         """The meter stood against a turn."""
-        self.bus.publish(TurnRefused(session=self.facts, reason=refuse.code))
+        self.lines.refused(self.facts, refuse)
 
     def charged(self, row: Row) -> None:
         """The meter wrote down that something was used."""
-        self.bus.publish(
-            UsageCharged(
-                session=self.facts,
-                source=row.source,
-                upstream_model=row.upstream_model,
-                tokens_in=row.tokens_in,
-                tokens_out=row.tokens_out,
-                tokens_in_text=row.tokens_in_text,
-                tokens_in_audio=row.tokens_in_audio,
-                tokens_in_image=row.tokens_in_image,
-                tokens_in_cached_text=row.tokens_in_cached_text,
-                tokens_in_cached_audio=row.tokens_in_cached_audio,
-                tokens_in_cached_image=row.tokens_in_cached_image,
-                tokens_out_text=row.tokens_out_text,
-                tokens_out_audio=row.tokens_out_audio,
-                cost_usd=None if row.cost_nano is None else usd_of(row.cost_nano),
-            )
-        )
+        self.lines.charged(self.facts, row)
 
     # -- the end
 
@@ -229,19 +177,10 @@ class Reporter:
         """
         receipt = self.meter.ended(reason, trio.current_time())
         if receipt is not None:
-            self._unwritten += 1
-            receipt.then(self._written)
-        if self._unwritten:
-            self._all_written = trio.Event()
-            with trio.move_on_after(LAST_LINES_S):
-                await self._all_written.wait()
+            self.lines.await_row(receipt)
+        await self.lines.settled()
 
-    def _written(self) -> None:
-        self._unwritten -= 1
-        if self._all_written is not None and not self._unwritten:
-            self._all_written.set()
-
-    def ended(self, verdict: Verdict, closed: Closed, up: Flow, down: Flow) -> None:
+    def ended(self, verdict: Verdict, closed: Closed, up: Counts, down: Counts) -> None:
         """Both connections are closed: write the canonical line."""
         now = trio.current_time()
         facts, timing = self.facts, self.timing
@@ -253,7 +192,7 @@ class Reporter:
             session_id=facts.session_id,
             dialect=facts.dialect,
             key=facts.key,
-            account=facts.account,
+            account=facts.account or None,
             model=facts.model,
             reason=reason,
             fault=fault,

@@ -20,6 +20,9 @@ DIALECT_PATHS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "/realtime": Dialect.REALTIME,
         "/openai/v1/realtime": Dialect.REALTIME,
         "/openai/realtime": Dialect.REALTIME,
+        "/v1/responses": Dialect.RESPONSES,
+        "/responses": Dialect.RESPONSES,
+        "/openai/v1/responses": Dialect.RESPONSES,
     }
 )
 """Paths that name a dialect by themselves."""

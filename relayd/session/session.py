@@ -11,11 +11,9 @@ from __future__ import annotations
 import attrs
 import trio
 
-from relayd.config.snapshot import Key, Snapshot
-from relayd.core.endings import Fault, Reason, Side
-from relayd.core.hold import HoldBudget
-from relayd.dialect.base import Conversation
-from relayd.dialect.meter import Refuse
+from relayd.config.snapshot import Snapshot
+from relayd.core.endings import Reason, Side
+from relayd.dialect.base import Conversation, Timed
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.protocol.outcomes import (
     Crash,
@@ -28,47 +26,28 @@ from relayd.protocol.outcomes import (
     Waiting,
 )
 from relayd.session.clock import LAST_RESPONSE_S, Clock
-from relayd.session.closing import CLOSE_TEXTS, close_both
-from relayd.session.reporter import Reporter
+from relayd.session.closing import CLOSE_TEXTS, close_all
+from relayd.session.living import Living
 from relayd.session.terms import (
     ACCOUNT_REMOVED,
     KEY_REMOVED,
-    Deadlines,
     account_removed,
     removed,
 )
-from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
-from relayd.transport.reactor import Reactor
 
 
 @attrs.define(eq=False, kw_only=True)
-class Session:
+class Session(Living):
     """See the module's text.
 
     Attributes:
-        client: The accepted connection, adopted by the reactor; closed when :meth:`run` returns.
         upstream: The dialled connection, adopted and holding what came behind its handshake;
-            closed likewise.
-        message_max_bytes: Of either side.
-        key: Whose session it is.
-        client_address: Where its client is.
-        deadlines: What its clock goes by.
+            closed when :meth:`run` returns.
     """
 
-    client: Endpoint
     upstream: Endpoint
-    reactor: Reactor
-    hold: HoldBudget
     conversation: Conversation
-    reporter: Reporter
-    deadlines: Deadlines
-    message_max_bytes: int
-    key: Key
-    client_address: str = ""
-    verdict: Verdict = attrs.field(factory=Verdict, init=False)
-    _clock: Clock = attrs.field(init=False)
-    _last_words_of: dict[Reason, Refuse | None] = attrs.field(factory=dict, init=False)
     _flows: tuple[ClientFlow, UpstreamFlow] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,47 +68,10 @@ class Session:
         up = ClientFlow(message_max_bytes=size, hold=hold, reader=dialect.client_reader)
         self._flows = (up, down)
 
-    async def run(self) -> None:
-        """Relay until the end, then say goodbye, close both connections and write the line.
-
-        Nothing a peer does raises from here. Cancelling it from outside ends the session as
-        ``drain``, within :data:`~relayd.session.closing.CLOSE_GRACE_S`.
-        """
-        self.reporter.opened()
-        try:
-            await self._relay()
-        except Exception as error:  # noqa: BLE001 - a session task's one boundary: a bug here ends one session
-            self._crashed(error)
-        finally:
-            # Only where nothing else has ended it: it was cancelled from outside.
-            self.verdict.end(Reason.DRAIN)
-            await self._end()
-
-    def leave(self, reason: Reason, *, at: float, refuse: Refuse) -> None:
-        """End with ``reason``: at once, or when the running response has ended.
-
-        Args:
-            reason: Such as ``drain``.
-            at: The latest moment.
-            refuse: What a client hears that asks for another response meanwhile.
-        """
-        if not self.conversation.busy:
-            self.verdict.end(reason)
-            return
-        self.conversation.closed_to_turns = refuse
-        self.conversation.tell_idle = True
-        self._clock.leave(reason, at)
-
-    def run_out(self, reason: Reason, refuse: Refuse, *, told: bool = False) -> None:
-        """What the session lives on is used up: end it after the running response.
-
-        Args:
-            reason: Such as ``budget_exhausted``.
-            refuse: What the client is told about it.
-            told: Whether it has been told already.
-        """
-        self._last_words_of[reason] = None if told else refuse
-        self.leave(reason, at=trio.current_time() + LAST_RESPONSE_S, refuse=refuse)
+    @property
+    def timed(self) -> Timed:
+        """See :class:`Living`."""
+        return self.conversation
 
     def review(self, snapshot: Snapshot) -> None:
         """End, after the running response, if ``snapshot`` lacks the key or the account."""
@@ -138,15 +80,6 @@ class Session:
         elif account_removed(self.reporter.facts.account, snapshot):
             at = trio.current_time() + LAST_RESPONSE_S
             self.leave(Reason.ACCOUNT_REMOVED, at=at, refuse=ACCOUNT_REMOVED)
-
-    @property
-    def leaving(self) -> Reason | None:
-        """Why it is ending, or ends as soon as no response runs."""
-        return self.verdict.reason or self._clock.leaving
-
-    def kill(self, reason: Reason = Reason.KILLED) -> None:
-        """End at once."""
-        self.verdict.end(reason)
 
     async def _relay(self) -> None:
         with self.verdict.scope:
@@ -215,15 +148,15 @@ class Session:
             case Crash(error):
                 self._crashed(error)
 
-    def _crashed(self, error: BaseException) -> None:
-        self.reporter.crashed(error)
-        self.verdict.end(Reason.INTERNAL_ERROR)
-
     async def _end(self) -> None:
         assert self.verdict.reason is not None
         self.conversation.cut_short(self.verdict.reason, trio.current_time())
-        closed = await close_both(
-            self.reactor, self.client, self.upstream, self.verdict, last_words=self._last_words()
+        closed = await close_all(
+            self.reactor,
+            self.client,
+            self.upstream,
+            verdict=self.verdict,
+            last_words=self._last_words(),
         )
         with trio.CancelScope(shield=True):  # bounded
             await self.reporter.settled(self.verdict.reason.value)
@@ -245,11 +178,10 @@ class Session:
             if word is None:  # the client has been told
                 return b""
             return self.conversation.error_event(word.kind, word.code, word.message)
-        if reason is None or not ending.error_event:
+        if reason is None or ending.error_type is None:
             return b""
-        kind = "server_error" if ending.fault is Fault.UPSTREAM else "policy_error"
         message = self.verdict.message or CLOSE_TEXTS.get(reason, reason.value)
-        return self.conversation.error_event(kind, reason.value, message)
+        return self.conversation.error_event(ending.error_type, reason.value, message)
 
 
 def _look_away(now: float) -> None:

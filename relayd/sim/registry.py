@@ -12,7 +12,13 @@ import trio
 from relayd.sim import passthrough
 from relayd.sim.realtime import scenario as realtime_scenario
 from relayd.sim.realtime.upstream import RealtimeUpstream
+from relayd.sim.responses import scenario as responses_scenario
+from relayd.sim.responses.upstream import ResponsesUpstream
+from relayd.sim.runtask import scenario as runtask_scenario
+from relayd.sim.runtask.upstream import RunTaskUpstream
 from relayd.sim.server import SimServer, Upstream, serve
+from relayd.sim.spark import scenario as spark_scenario
+from relayd.sim.spark.upstream import SparkUpstream
 
 
 @attrs.frozen
@@ -36,6 +42,18 @@ def _realtime(scenario: str) -> Upstream:
     return RealtimeUpstream(realtime_scenario.Scenario(scenario))
 
 
+def _responses(scenario: str) -> Upstream:
+    return ResponsesUpstream(responses_scenario.Scenario(scenario))
+
+
+def _spark(scenario: str) -> Upstream:
+    return SparkUpstream(spark_scenario.Scenario(scenario))
+
+
+def _runtask(scenario: str) -> Upstream:
+    return RunTaskUpstream(runtask_scenario.Scenario(scenario))
+
+
 def _passthrough(scenario: str) -> Upstream:
     return passthrough.PassthroughUpstream(passthrough.Scenario(scenario))
 
@@ -48,6 +66,24 @@ SIMULATORS: Final[Mapping[str, Simulator]] = {
             "the OpenAI Realtime API, GA shape",
             {member.value: member.summary for member in realtime_scenario.Scenario},
             _realtime,
+        ),
+        Simulator(
+            "responses",
+            "the OpenAI Responses API in WebSocket mode, v2",
+            {member.value: member.summary for member in responses_scenario.Scenario},
+            _responses,
+        ),
+        Simulator(
+            "spark",
+            "iFlytek Spark, WebSocket and HTTP; app_id simspark, key and secrets simulated",
+            {member.value: member.summary for member in spark_scenario.Scenario},
+            _spark,
+        ),
+        Simulator(
+            "runtask",
+            "text generation by run-task, as Alibaba Cloud Model Studio has it",
+            {member.value: member.summary for member in runtask_scenario.Scenario},
+            _runtask,
         ),
         Simulator(
             "passthrough",

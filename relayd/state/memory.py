@@ -6,6 +6,7 @@ one step to all tasks.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Final
@@ -39,18 +40,27 @@ class MemoryStore:
     """A :class:`~relayd.state.store.Store` of at most ``entries_max`` entries.
 
     When it is full, what has expired makes room; a new key beyond that is refused with a
-    :class:`StoreError`, while those that are there can still be changed.
+    :class:`StoreError`, while those that are there can still be changed. A store that ``forgets``
+    drops what would expire first instead: right for memories, wrong for counters.
     """
 
-    def __init__(self, clock: Callable[[], float], *, entries_max: int = ENTRIES_MAX) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        entries_max: int = ENTRIES_MAX,
+        forgets: bool = False,
+    ) -> None:
         """Start empty.
 
         Args:
             clock: Seconds; times to live are counted by it.
             entries_max: At least 1.
+            forgets: Whether a new key takes the place of one that expires.
         """
         self._clock = clock
         self._entries_max = entries_max
+        self._forgets = forgets
         self._entries: dict[str, _Entry] = {}
         self._deadlines = _Deadlines()
 
@@ -109,6 +119,10 @@ class MemoryStore:
             raise StoreError(f"a key and its value are more than {ENTRY_MAX_BYTES} bytes")
         self._purge()
         entry = self._entries.get(key)
+        if entry is None and self._forgets and len(self._entries) >= self._entries_max:
+            oldest = self._deadlines.first_due(math.inf)
+            if oldest is not None:
+                self._drop(oldest)
         if entry is not None:
             entry.value, entry.expires_at = value, expires_at
         elif len(self._entries) >= self._entries_max:

@@ -91,15 +91,18 @@ async def connect(
 ) -> socket.socket:
     """Connect to where ``url`` points, through the proxy of ``account`` if it has one.
 
-    A proxy that resolves names itself decides by its own rules where they may lead. The proxy's
-    address is the operator's word, as a name too: proxies stand in private networks.
+    A name in the configuration goes to a proxy that resolves names as it stands, and the proxy's
+    rules say where it may lead. A name that a peer handed out is resolved here, whatever the proxy
+    can do, and the proxy is asked for an address that was checked (docs/decisions/0010). The
+    proxy's own address is the operator's word, as a name too: proxies stand in private networks.
 
     Args:
         url: Where to: the account's address, or one that its upstream handed out.
         account: Says through which proxy, and whether names may lead to private addresses.
         resolver: Asked for names: of the proxy, and of the upstream unless the proxy does that.
         deadline: When to give up, by ``trio.current_time()``.
-        is_learned: ``url`` came from the upstream; see :func:`relayd.transport.dial.connect`.
+        is_learned: ``url`` came from a peer, so that it leads to public addresses only, by name and
+            by number, unless the account has ``allow_private``.
 
     Returns:
         A connected plain socket as :func:`relayd.transport.dial.connect` returns it. Nothing of
@@ -107,7 +110,8 @@ async def connect(
 
     Raises:
         DialError: There is no connection; a :class:`ProxyError` where it is the tunnel that could
-            not be made; ``CONNECT_TIMEOUT`` at the deadline.
+            not be made; ``CONNECT_TIMEOUT`` at the deadline. An
+            :class:`~relayd.transport.outgoing.AddressRefused`: relayd does not go there.
 
     Cancelling this closes every socket that it opened.
     """
@@ -124,7 +128,9 @@ async def connect(
         check_learned(url.host, allow_private=allow_private)
     with trio.move_on_at(deadline):
         targets: Sequence[_Target] = [_Target(url.host, url.port, url.is_literal)]
-        if proxy.kind is ProxyKind.SOCKS5 and not url.is_literal:
+        if not url.is_literal and (
+            proxy.kind is ProxyKind.SOCKS5 or (is_learned and not allow_private)
+        ):
             addresses = check_resolved(
                 url.host,
                 await resolver.resolve(url.host, url.port),
@@ -186,7 +192,11 @@ async def _ask_http(sock: socket.socket, proxy: Proxy, target: _Target) -> None:
     kind = DialErrorKind.CONNECTION_REFUSED
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         kind = DialErrorKind.CONNECT_TIMEOUT
-    raise ProxyError(kind, f"it answered CONNECT with status {status}; its log should say why")
+    raise ProxyError(
+        kind,
+        f"it answered CONNECT with status {status}; its log should say why",
+        is_of_address=status // 100 == HTTPStatus.INTERNAL_SERVER_ERROR // 100,
+    )
 
 
 def connect_request(host: str, port: int, proxy: Proxy) -> bytes:

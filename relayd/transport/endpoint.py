@@ -12,15 +12,20 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
+from relayd.protocol.directions import ClientFlow
+from relayd.protocol.event_flow import EventFlow
 from relayd.protocol.flow import Flow
-from relayd.protocol.outcomes import EndOfStream, Event, Violation
+from relayd.protocol.outcomes import EndOfStream, Event, Taken, Violation
 from relayd.transport.sink import Sink
+
+if TYPE_CHECKING:
+    from relayd.transport.sources import Sources
 
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -38,7 +43,10 @@ class Endpoint:
     Attributes:
         flow: Reads this peer's bytes. ``None``: they are thrown away (before the 101, and after
             the end), and only their end matters.
-        peer: The endpoint that this one's bytes go to.
+        peer: The endpoint that this one's bytes go to. ``None`` with a flow: all that is read stays
+            with its reader.
+        sources: The pooled upstreams whose bytes come to this client; ``None`` where there are
+            none. With them ``peer`` is ``None``.
         tail: Bytes received and not consumed: an unfinished frame, or what waits behind an event.
         armed: Whether the reactor may receive.
         ended: The peer's bytes have ended, or its connection is lost.
@@ -69,6 +77,7 @@ class Endpoint:
         "side",
         "sink",
         "sock",
+        "sources",
         "tail",
         "tls",
     )
@@ -81,6 +90,7 @@ class Endpoint:
         self.sink = Sink(sock, masked=side is Side.UPSTREAM, hold=hold, now=now)
         self.flow: Flow | None = None
         self.peer: Endpoint | None = None
+        self.sources: Sources | None = None
         self.tail: bytes | None = None
         self.armed = False
         self.ended = False
@@ -99,10 +109,17 @@ class Endpoint:
         state = "ended" if self.ended else "armed" if self.armed else "stopped"
         return f"<Endpoint {self.side} fd={self.fd} {state}>"
 
+    @property
+    def siblings(self) -> Sources | None:
+        """The sources of this one's client, it among them; ``None`` for one of a pair."""
+        return None if self.peer is None else self.peer.sources
+
     # -- waking
 
     async def next_event(self) -> Event:
         """Wait until this direction needs its task.
+
+        The payload of a :class:`Taken` is the caller's from then on, to give back to the budget.
 
         Cancelling it loses nothing: an event that comes later waits for the next call.
         """
@@ -113,6 +130,7 @@ class Endpoint:
             await trio.lowlevel.checkpoint()
         event, self._event = self._event, None
         assert event is not None, "woken without an event"
+        self._hand_over(event)
         return event
 
     def wake(self, event: Event) -> None:
@@ -124,12 +142,17 @@ class Endpoint:
         if self._event is not None:
             return
         if self.on_event is not None:
+            self._hand_over(event)
             self.on_event(event)
             return
         self._event = event
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+
+    def _hand_over(self, event: Event) -> None:
+        if isinstance(event, Taken) and isinstance(self.flow, ClientFlow):
+            self.flow.hand_over(event)
 
     def _abandon(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -154,6 +177,13 @@ class Endpoint:
 
     # -- the end
 
+    def close_flow(self) -> None:
+        """Give back what the flow holds, and with it a message that no task has been given."""
+        if self.flow is not None:
+            self.flow.close()
+        if isinstance(self._event, Taken):
+            self._event = None
+
     def half_close(self) -> None:
         """Tell the peer that nothing follows: TLS close_notify once, then FIN. Errors are moot."""
         if isinstance(self.sock, ssl.SSLSocket):
@@ -174,13 +204,35 @@ class Endpoint:
         """
         self.sink.discard()
         self.keep_tail(None)
-        if self.flow is not None:
-            self.flow.close()
+        self.close_flow()
         if abort:
             try:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             except OSError:
                 pass  # not connected any more: there is nothing to reset
         self.sock.close()
-        self.peer = None
+        if self.siblings is not None:
+            self.siblings.remove(self)
+        if self.sources is not None:
+            self.sources.dismiss()
+        self.peer = self.sources = None
         self.on_event = self.on_blocked = None
+
+
+def clean(endpoint: Endpoint) -> bool:
+    """Whether a pooled upstream could serve somebody else: nothing of the last one is left in it.
+
+    Its stream is at a message boundary and its sink at rest, nothing was received that was not
+    consumed, it has not ended, and its flow has no event: it has been armed again behind the last.
+    What the kernel has received by now is another question
+    (:meth:`Reactor.look <relayd.transport.reactor.Reactor.look>`).
+    """
+    flow = endpoint.flow
+    return (
+        isinstance(flow, EventFlow)
+        and flow.event is None
+        and flow.between_messages
+        and endpoint.tail is None
+        and not endpoint.ended
+        and endpoint.sink.at_rest
+    )

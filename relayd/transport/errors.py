@@ -20,6 +20,7 @@ class DialErrorKind(enum.StrEnum):
     NAME_NOT_RESOLVED = "name_not_resolved"
     CONNECTION_REFUSED = "connection_refused"
     NETWORK_UNREACHABLE = "network_unreachable"
+    ADDRESS_REFUSED = "address_refused"  # by relayd: it does not dial there unless it is allowed to
     CONNECT_TIMEOUT = "connect_timeout"
     CONNECTION_LOST = "connection_lost"
     TLS_FAILED = "tls_failed"

@@ -75,13 +75,13 @@ _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
 class AddressRefused(DialError):
-    """relayd does not dial there. The message says why, and what would allow it.
+    """relayd does not dial there, ``ADDRESS_REFUSED``. The message says why, and what allows it.
 
     It does not say the address: a client may read it, and could map the network with it.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(DialErrorKind.NETWORK_UNREACHABLE, message)
+        super().__init__(DialErrorKind.ADDRESS_REFUSED, message)
 
 
 def check_resolved(
@@ -113,7 +113,8 @@ def check_resolved(
 def check_learned(host: str, *, allow_private: bool) -> None:
     """Check a host that a peer handed out, before anything is done with it.
 
-    A name passes: dialling it with ``is_learned`` judges what it resolves to.
+    A name passes: dialling it with ``is_learned`` judges what it resolves to, also where it is
+    reached through a proxy (:func:`relayd.transport.egress.connect`).
 
     Args:
         host: An address, without brackets, or a name; nothing about it is trusted.

@@ -19,9 +19,10 @@ import trio
 
 from relayd.core.endings import Reason
 from relayd.protocol.directions import ClientFlow
-from relayd.protocol.flow import WHOLE_MAX_BYTES, Flow
+from relayd.protocol.flow import WHOLE_MAX_BYTES
 from relayd.protocol.frames import HEAD_MAX_BYTES
-from relayd.protocol.outcomes import Action, Crash, Event, Notice, Violation, Waiting
+from relayd.protocol.outcomes import Action, Crash, Notice, Taken, Violation
+from relayd.transport.delivery import Delivery
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.pace import Pace
 from relayd.transport.records import More, below_tls, receive_records
@@ -51,6 +52,7 @@ class Reactor:
         self._view = memoryview(self._buffer)
         self._passing = False
         self._pace = Pace()
+        self._delivery = Delivery(self._table, self._pace, self.arm)
         self.passes = 0
         self.crashes = 0
 
@@ -83,16 +85,30 @@ class Reactor:
         self._pace.came_or_went()
 
     def release(self, endpoint: Endpoint) -> None:
-        """Forget ``endpoint``; its owner closes it afterwards. Calling again is fine."""
+        """Forget ``endpoint``; its owner closes it afterwards. Calling again is fine.
+
+        Its sources are detached, or it is from its client. Whether that tears a message only
+        :meth:`detach` says.
+        """
+        endpoint.deferred = False
+        if endpoint.siblings is not None:
+            self.detach(endpoint, trio.current_time())
+        self._delivery.dismiss(endpoint)
         self._table.release(endpoint)
         self._pace.came_or_went()
 
     def arm(self, endpoint: Endpoint, now: float) -> None:
-        """Let the pass receive; what waits in the tail is served at once, by hand."""
+        """Let the pass receive; what waits in the tail is served at once, by hand.
+
+        Where another source of its client is inside a message, that happens when it is whole.
+        """
         if endpoint.armed or endpoint.ended:
             return
-        if endpoint.flow is not None and isinstance(endpoint.flow.event, Notice):
+        if endpoint.flow is not None and isinstance(endpoint.flow.event, Notice | Taken):
             endpoint.flow.event = None
+        siblings = endpoint.siblings
+        if siblings is not None and siblings.keeps_waiting(endpoint):
+            return
         endpoint.armed, endpoint.armed_since = True, now
         self.update(endpoint)
         self._guarded_kick(endpoint, now)
@@ -100,14 +116,52 @@ class Reactor:
     def disarm(self, endpoint: Endpoint) -> None:
         """Stop receiving. Its loss is still noticed."""
         endpoint.armed = False
+        siblings = endpoint.siblings
+        if siblings is not None:
+            siblings.withdraw(endpoint)
         self.update(endpoint)
+
+    def look(self, endpoint: Endpoint, now: float) -> bool:
+        """Serve an armed endpoint once, by hand: what has come is read under its present reader.
+
+        Returns:
+            ``False`` where a receive would block: nothing has come, and no end. An endpoint that
+            is not armed is not looked at, which is ``True``.
+        """
+        if not endpoint.armed:
+            return True
+        try:
+            return self._receive(endpoint, now)
+        except Exception as error:  # noqa: BLE001 - the pass's boundary again, for a receive by hand
+            self._crash(endpoint, error)
+            return True
+
+    def attach(self, source: Endpoint, client: Endpoint) -> None:
+        """Let ``source``, a pooled upstream at a message boundary, send to ``client``.
+
+        A client may have several sources; each message arrives whole, and those of one source in
+        order. A source that is armed goes on, or waits until no other is inside a message.
+        """
+        self._delivery.attach(source, client)
+
+    def detach(self, source: Endpoint, now: float) -> bool:
+        """Let ``source`` send no more to its client. Calling again is fine.
+
+        What it sent whole still arrives. An event that waited for that is given at once. If it
+        was stopped, it stays so until it is armed.
+
+        Returns:
+            Whether the client has been left inside a message, over 1 MiB, that nobody can finish:
+            it is to be closed, and gets nothing more of other sources until it is.
+        """
+        return self._delivery.detach(source, now)
 
     def resume(self, endpoint: Endpoint, action: Action | None, now: float) -> None:
         """Do what was decided about the message that waits, then go on receiving."""
         flow = endpoint.flow
         assert isinstance(flow, ClientFlow)
         flow.resume(action)
-        if self._deliver(endpoint, flow, now):
+        if self._delivery.deliver(endpoint, flow, now):
             self.arm(endpoint, now)
 
     def finish(self, endpoint: Endpoint, code: int | None, reason: str, now: float) -> None:
@@ -116,11 +170,12 @@ class Reactor:
         The owner then waits for :class:`EndOfStream`, for as long as it cares to, releases the
         endpoint and closes it.
         """
-        if endpoint.flow is not None:
-            endpoint.flow.close()
-            endpoint.flow = None
+        endpoint.deferred = False
+        self._delivery.detach(endpoint, now)
+        self._delivery.dismiss(endpoint)
+        endpoint.close_flow()
         endpoint.keep_tail(None)
-        endpoint.peer = None
+        endpoint.flow = endpoint.peer = None
         if endpoint.sink.close(code, reason, now):
             endpoint.half_close()
         endpoint.armed, endpoint.armed_since = not endpoint.ended, now
@@ -166,7 +221,7 @@ class Reactor:
             if self._table.writable(endpoint):
                 mask |= select.EPOLLIN
             if endpoint.sink.blocked and endpoint.sink.flush(now):
-                self._drained(endpoint, now)
+                self._delivery.drained(endpoint, now)
         if mask & _OUT or not endpoint.armed:  # a stopped source may have been left watched
             self.update(endpoint)
         if endpoint.armed:
@@ -180,17 +235,19 @@ class Reactor:
         flow = endpoint.flow
         if endpoint.ended or (flow is not None and flow.event is not None):
             return  # once the event is dealt with, receiving finds the loss
+        siblings = endpoint.siblings
+        if siblings is not None and siblings.goes_on_later(endpoint):
+            return  # what it has sent is received before
         if not mask & select.EPOLLERR and endpoint.sock.family == socket.AF_UNIX:
             return  # a unix socket hangs up as soon as its peer has closed, unread bytes or not
         endpoint.ended = True
-        self._wake(endpoint, endpoint.end_of_stream("the connection broke"))
+        self._delivery.wake(endpoint, endpoint.end_of_stream("the connection broke"))
 
-    def _receive(self, endpoint: Endpoint, now: float) -> None:
-        """One receive of this descriptor, walked and sent on."""
+    def _receive(self, endpoint: Endpoint, now: float) -> bool:
+        """One receive of this descriptor, walked and sent on. ``False``: nothing has come."""
         flow = endpoint.flow
         if flow is None:
-            self._discard(endpoint, now)
-            return
+            return self._discard(endpoint, now)
         kept = 0
         if endpoint.tail is not None:
             kept = len(endpoint.tail)
@@ -202,19 +259,22 @@ class Reactor:
                 view = self._view[kept:] if kept else self._view
                 count = endpoint.sock.recv_into(view, RECEIVE_MAX_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             self._end(endpoint, now, error.strerror or type(error).__name__)
-            return
-        if count == 0:
-            self._end(endpoint, now, None)
-        elif count > 0:
+            return True
+        if count > 0:
             endpoint.last_received = now
             size = kept + count
             consumed = flow.feed(self._view, self._buffer, size, now)
             if consumed < size or kept:
-                self._keep_tail(endpoint, flow, bytes(self._view[consumed:size]))
-            self._deliver(endpoint, flow, now)
+                self._delivery.keep_tail(endpoint, flow, bytes(self._view[consumed:size]))
+            self._delivery.deliver(endpoint, flow, now)
+        elif count == 0:
+            self._end(endpoint, now, None)
+        else:
+            return False
+        return True
 
     def _receive_tls(self, endpoint: Endpoint, kept: int) -> int:
         """Receive records; what is left of them inside OpenSSL is served in the next batch."""
@@ -223,35 +283,31 @@ class Reactor:
         got, more = receive_records(sock, self._view[kept : kept + RECEIVE_MAX_BYTES])
         match more:
             case More.INSIDE:
-                self._table.serve_again(endpoint, ring=False)
+                self._table.serve_again(endpoint, ring=not self._passing)
             case More.AFTER_SEND:
                 self._table.want_write(endpoint)
         return got
 
-    def _discard(self, endpoint: Endpoint, now: float) -> None:
+    def _discard(self, endpoint: Endpoint, now: float) -> bool:
         """Throw away what comes; before the 101 that it comes at all is an event."""
         early = endpoint.on_event is not None
         receive = endpoint.sock.recv_into if early else below_tls(endpoint.sock)
         try:
             count = receive(self._view, RECEIVE_MAX_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
+            return False
         except OSError as error:
             self._end(endpoint, now, error.strerror or type(error).__name__)
-            return
+            return True
         if count == 0:
             self._end(endpoint, now, None)
-            return
+            return True
         endpoint.discarded += count
         if early:
             self.disarm(endpoint)
-            self._wake(endpoint, Violation(Reason.PROTOCOL_ERROR_CLIENT, "bytes before the 101"))
-
-    # -- where bytes go
-
-    def _keep_tail(self, endpoint: Endpoint, flow: Flow, tail: bytes) -> None:
-        if endpoint.keep_tail(tail) is not None:
-            _overload(flow)
+            early_bytes = Violation(Reason.PROTOCOL_ERROR_CLIENT, "bytes before the 101")
+            self._delivery.wake(endpoint, early_bytes)
+        return True
 
     def _guarded_kick(self, endpoint: Endpoint, now: float) -> None:
         """Serve by hand what an armed endpoint already has: its tail, or TLS's own bytes."""
@@ -260,80 +316,18 @@ class Reactor:
             if endpoint.tail is not None and flow is not None:
                 buffer = bytearray(endpoint.tail)
                 consumed = flow.feed(memoryview(buffer), buffer, len(buffer), now)
-                self._keep_tail(endpoint, flow, bytes(buffer[consumed:]))
-                self._deliver(endpoint, flow, now)
+                self._delivery.keep_tail(endpoint, flow, bytes(buffer[consumed:]))
+                self._delivery.deliver(endpoint, flow, now)
             sock = endpoint.sock
             if endpoint.armed and isinstance(sock, ssl.SSLSocket) and sock.pending():
                 self._table.serve_again(endpoint, ring=not self._passing)
         except Exception as error:  # noqa: BLE001 - the pass's boundary again, for bytes served by hand
             self._crash(endpoint, error)
 
-    def _deliver(self, source: Endpoint, flow: Flow, now: float) -> bool:
-        """Send on what a feed put out; stop the source where it must wait. True: it may go on."""
-        peer = source.peer
-        assert peer is not None, "a flow without a sink"
-        if flow.out:
-            flowing = peer.sink.write(flow.out, flow.standing, now, flow.joint)
-        else:
-            flowing = peer.sink.settle(flow.standing, now)
-        if flow.pings:
-            source.sink.pong(flow.pings, now)
-            flow.pings.clear()
-        if flow.answers:
-            self._answer(source, flow, now)
-        if not flowing:
-            self._blocked(peer, flow)
-        if source.sink.blocked:
-            self._blocked(source, flow)
-        event = flow.event
-        if flowing and event is None:
-            return True
-        source.armed = False
-        if event is None:
-            self.update(source)
-            return False
-        # It is due behind what was sent on, unless relayd may not keep that any longer.
-        source.deferred = not flowing and not peer.sink.over_budget
-        if not source.deferred:
-            self._wake(source, event)
-        return False
-
-    def _answer(self, source: Endpoint, flow: Flow, now: float) -> None:
-        for text in flow.answers:
-            if not source.sink.note(text, now) and flow.event is None:
-                flow.event = Violation(Reason.POLICY, "refused messages are sent faster than read")
-        flow.answers.clear()
-
-    def _blocked(self, endpoint: Endpoint, flow: Flow) -> None:
-        """``endpoint`` takes no more bytes for now."""
-        if endpoint.sink.over_budget:
-            _overload(flow)
-        self.update(endpoint)
-        if endpoint.on_blocked is not None:
-            endpoint.on_blocked(endpoint)
-
-    def _drained(self, endpoint: Endpoint, now: float) -> None:
-        """``endpoint`` took everything: its source goes on, or its event is due now."""
-        if endpoint.sink.closing:
-            endpoint.half_close()
-        source = endpoint.peer
-        if source is None or source.flow is None or source.armed or source.ended:
-            return
-        event = source.flow.event
-        if event is None:
-            self.arm(source, now)
-        elif source.deferred:
-            source.deferred = False
-            self._wake(source, event)
-
     def _end(self, endpoint: Endpoint, now: float, error: str | None) -> None:
         endpoint.ended, endpoint.last_received = True, now
         self.disarm(endpoint)
-        self._wake(endpoint, endpoint.end_of_stream(error))
-
-    def _wake(self, endpoint: Endpoint, event: Event) -> None:
-        self._pace.woke()
-        endpoint.wake(event)
+        self._delivery.wake(endpoint, endpoint.end_of_stream(error))
 
     def _crash(self, endpoint: Endpoint, error: Exception) -> None:
         self.crashes += 1
@@ -341,10 +335,4 @@ class Reactor:
         if endpoint.flow is not None:
             endpoint.flow.event = crash  # bytes may be missing: nothing may start it again
         self.disarm(endpoint)
-        self._wake(endpoint, crash)
-
-
-def _overload(flow: Flow) -> None:
-    """End ``flow`` for what cannot be kept, unless it has come to another end already."""
-    if flow.event is None or isinstance(flow.event, Notice | Waiting):
-        flow.event = Violation.overload()
+        self._delivery.wake(endpoint, crash)

@@ -19,7 +19,7 @@ from typing import Final
 
 from relayd.core.hold import HoldBudget
 from relayd.protocol.flow import Standing
-from relayd.protocol.frames import Opcode, close_frame, encode_frame
+from relayd.protocol.frames import HEAD_MAX_BYTES, Opcode, close_frame, encode_frame
 from relayd.transport.records import RECORD_BYTES
 
 NOTES_MAX_BYTES: Final = 65536
@@ -84,6 +84,13 @@ class Sink:
     def blocked(self) -> bool:
         """Whether bytes are pending: the source has to wait."""
         return self._pending is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all is sent, up to a message boundary, and more could be."""
+        if self.broken or self.closing or self._slotted or self._pending is not None:
+            return False
+        return self.standing is Standing.BOUNDARY
 
     # -- the relayed direction
 
@@ -176,6 +183,24 @@ class Sink:
         self._notes.append(frame)
         self._notes_bytes += len(frame)
         self._slot(now)
+        return True
+
+    def send_message(self, text: bytes, now: float) -> bool:
+        """Send a whole text message behind what is pending: to a peer that nobody relays to.
+
+        Returns:
+            ``False``, and nothing was sent, where the process has no room to keep it. Behind a
+            Close, and on a broken socket, it is dropped as everything is.
+        """
+        assert self.standing is Standing.BOUNDARY, "another writer is inside a message"
+        if self.broken or self.closing:
+            return True
+        room = len(text) + HEAD_MAX_BYTES
+        if not self._hold.take(room):
+            return False
+        self._hold.give(room)  # what the socket does not take is counted anew, and fits
+        frame = encode_frame(Opcode.TEXT, text, masked=self.masked)
+        self.write([frame], Standing.BOUNDARY, now)
         return True
 
     def close(self, code: int | None, reason: str, now: float) -> bool:

@@ -4,6 +4,7 @@ import pytest
 
 from bench import frames, handshake
 from bench.failures import UnexpectedAnswer
+from bench.handshake import Dialect
 
 NONCE = b"the sample nonce"  # RFC 6455 section 1.3
 
@@ -47,6 +48,17 @@ def test_a_client_is_greeted_once_the_whole_first_event_is_there() -> None:
 
     assert not any(handshake.is_greeted(wire[:size]) for size in range(len(wire)))
     assert handshake.is_greeted(wire)
+
+
+def test_a_responses_client_asks_another_target_and_is_greeted_by_the_101_alone() -> None:
+    request = handshake.upgrade_request("h", "s", NONCE, Dialect.RESPONSES)
+    answer = handshake.upgrade_answer(request)
+
+    assert request.startswith(b"GET /v1/responses HTTP/1.1\r\n")
+    assert answer is not None
+    assert not handshake.is_greeted(answer[:-1], Dialect.RESPONSES)
+    assert handshake.is_greeted(answer, Dialect.RESPONSES)
+    assert not handshake.is_greeted(answer, Dialect.REALTIME)
 
 
 def test_a_refusal_is_shown_with_status_and_body() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bench import relays
 from bench.relays import Wiring
+from bench.rows import ROWS, Traffic
 from relayd.config.load import load
 
 
@@ -57,6 +58,14 @@ def test_relayd_gets_one_key_and_one_unlimited_account(wiring: Wiring) -> None:
     assert account["models"] == ["*"]
     assert account["sessions_max"] == 0
     assert "tls_ca" not in account
+
+
+def test_relayd_keeps_a_socket_for_each_session_of_the_turn_rows(wiring: Wiring) -> None:
+    pool = tomllib.loads(relays.relayd_config(wiring))["pool"]
+
+    turns = [row for row in ROWS.values() if row.traffic is Traffic.TURNS]
+    assert turns
+    assert all(row.sessions <= pool["idle_max"] for row in turns)
 
 
 def test_relayd_trusts_the_throw_away_authority_where_the_row_has_tls(wiring: Wiring) -> None:

@@ -49,6 +49,37 @@ def test_without_haproxy_there_is_no_ratio() -> None:
     assert "haproxy" not in result.medians
 
 
+def test_the_ratio_is_to_what_the_row_is_compared_with() -> None:
+    runs = [run(RelayKind.RELAYD, 600.0), run(RelayKind.BARE, 200.0), run(RelayKind.HAPROXY, 1.0)]
+
+    result = results.summarise(ROWS["turn"], runs, seconds=2.0, facts=FACTS)
+
+    assert result.ratios == {"cpu_us_per_message": 3.0}
+
+
+def test_a_relay_adds_what_its_delay_is_longer_than_without_one() -> None:
+    figures = {
+        RelayKind.RELAYD: {"delay_p50_ms": 0.75, "delay_p99_ms": 2.5},
+        RelayKind.BARE: {"delay_p50_ms": 0.375, "delay_p99_ms": 1.0},
+        RelayKind.DIRECT: {"delay_p50_ms": 0.25, "delay_p99_ms": 0.5},
+    }
+    runs = [Run(kind, each, Limit.NOTHING) for kind, each in figures.items()]
+
+    result = results.summarise(ROWS["turn"], runs, seconds=2.0, facts=FACTS)
+
+    assert result.medians["relayd"]["added_p50_ms"] == 0.5
+    assert result.medians["relayd"]["added_p99_ms"] == 2.0
+    assert result.medians["bare"]["added_p50_ms"] == 0.125
+    assert "added_p50_ms" not in result.medians["direct"]
+    assert result.ratios["added_p50_ms"] == 4.0
+
+
+def test_without_a_direct_run_nothing_is_said_to_be_added() -> None:
+    result = summarised(Run(RelayKind.RELAYD, {"delay_p50_ms": 0.7}, Limit.NOTHING))
+
+    assert result.medians["relayd"] == {"delay_p50_ms": 0.7}
+
+
 def test_a_file_holds_all_of_a_result(tmp_path: Path) -> None:
     result = summarised(run(RelayKind.RELAYD, 20.0), run(RelayKind.HAPROXY, 10.0))
 
@@ -77,6 +108,15 @@ def test_other_programs_on_the_relays_cpu_are_named() -> None:
     assert result.notes() == ["paced: other programs used 20% of relayd's CPU meanwhile"]
 
 
+def test_turns_on_cold_sockets_are_named() -> None:
+    runs = [Run(RelayKind.RELAYD, {"sockets_opened": 3.0}, Limit.NOTHING)]
+
+    result = results.summarise(ROWS["turn"], runs, seconds=2.0, facts=FACTS)
+
+    (note,) = result.notes()
+    assert note.startswith("turn: relayd opened 3 upstream sockets meanwhile")
+
+
 def test_a_row_is_in_doubt_where_others_were_busy_or_most_timetables_slipped() -> None:
     slipped = run(RelayKind.RELAYD, 20.0, limit=Limit.TIMETABLE)
     held = run(RelayKind.HAPROXY, 10.0)
@@ -102,6 +142,18 @@ def test_a_value_reaches_the_furthest_target_it_meets(
     target = Target(row="paced", label="", figure="", unit="", better=better, first=2.2, then=1.7)
 
     assert target.reached(value) == expected
+
+
+def test_without_a_further_target_the_first_is_the_furthest() -> None:
+    target = Target(row="turn", label="", figure="", unit="", better=Better.LESS, first=0.5)
+
+    assert [target.reached(value) for value in (0.5, 0.51)] == ["first", "no"]
+
+
+def test_what_has_no_target_reaches_none() -> None:
+    target = Target(row="turn", label="", figure="", unit="", better=Better.LESS)
+
+    assert target.reached(0.0) is None
 
 
 def test_every_target_belongs_to_a_row_and_every_row_has_a_target() -> None:

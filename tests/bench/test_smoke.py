@@ -7,17 +7,31 @@ from pathlib import Path
 import pytest
 
 from bench import results
-from bench.relays import haproxy_command
+from bench.relays import RelayKind, haproxy_command
+from bench.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH_S = 120
+COUNTS = ("messages", "sessions", "turns", "leases")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["paced", "tls", "append", "idle", "sessions"])
-def test_a_quick_run_measures_relayd_and_haproxy_where_there_is_one(
-    row: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        "paced",
+        "tls",
+        "append",
+        "idle",
+        "sessions",
+        "turn",
+        "turn-paced",
+        "pool",
+        "book",
+        "idle-responses",
+    ],
+)
+def test_a_quick_run_measures_relayd_and_what_it_is_compared_with(row: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--quick", "--results", str(tmp_path), row]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=BENCH_S, check=False
@@ -25,13 +39,26 @@ def test_a_quick_run_measures_relayd_and_haproxy_where_there_is_one(
 
     assert done.returncode == 0, done.stderr
     result = results.read_all(tmp_path)[row]
-    expected = {"relayd", "haproxy"} if haproxy_command() else {"relayd"}
+    expected = set(ROWS[row].compared)
+    if RelayKind.HAPROXY in expected and haproxy_command() is None:
+        expected.remove(RelayKind.HAPROXY)
+        assert "haproxy is skipped" in done.stderr
     assert set(result.medians) == expected
     for figures in result.medians.values():
-        assert figures.get("messages", figures.get("sessions", 0)) > 0
+        assert any(figures.get(name, 0) > 0 for name in COUNTS)
         assert figures.get("messages_lost", 0) == 0
-    if haproxy_command() is None:
-        assert "haproxy is skipped" in done.stderr
+        assert figures.get("turns_lost", 0) == 0
+
+
+def test_what_cannot_carry_a_row_is_skipped_and_said_to_be() -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--relay", "haproxy", "pool", "book"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=BENCH_S, check=False
+    )
+
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert done.stderr.count("haproxy is skipped, it cannot carry this row") == 2
 
 
 def test_a_relay_that_does_not_start_is_named_and_the_exit_is_69(tmp_path: Path) -> None:

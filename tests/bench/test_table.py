@@ -63,9 +63,53 @@ def test_a_line_of_a_disturbed_row_ends_in_doubt() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     lines = table.markdown({}).splitlines()
+    unmeasured = [line for line in lines if "| – | – | – | " in line and line.endswith("| – |")]
 
-    assert len(lines) == 2 + len(TARGETS)
-    assert all("| – | – | – | " in line and line.endswith("| – |") for line in lines[2:])
+    assert len(unmeasured) == len(TARGETS)
+    assert len(lines) == len(TARGETS) + 2 * len(["head", "rule"]) + len(["a line between"])
+
+
+def test_each_target_stands_in_the_table_of_what_its_row_is_compared_with() -> None:
+    haproxy, bare = table.markdown({}).split("\n\n")
+
+    assert haproxy.startswith("| | relayd | HAProxy | ratio |")
+    assert bare.startswith("| | relayd | bare relay | ratio |")
+    for target in TARGETS:
+        beside = ROWS[target.row].beside
+        assert f"| {target.label} |" in (haproxy if beside is RelayKind.HAPROXY else bare)
+
+
+def test_a_turns_line_has_what_each_relay_adds_to_none() -> None:
+    row = ROWS["turn"]
+    runs = [
+        Run(kind, {"delay_p50_ms": delay_ms}, Limit.NOTHING)
+        for kind, delay_ms in zip(row.compared, (0.5, 0.3, 0.1), strict=True)
+    ]
+    result = results.summarise(row, runs, seconds=2.0, facts=FACTS)
+
+    (line,) = lines_about(
+        table.markdown({"turn": result}), "delay that is added to a turn of 20 events at once, p50"
+    )
+
+    assert line.endswith("| 0.4 ms | 0.2 ms | 2 × | ≤ 0.5 ms | – | first |")
+
+
+def test_what_is_compared_with_nothing_has_neither_another_nor_a_ratio() -> None:
+    runs = [Run(RelayKind.RELAYD, {"cpu_us_per_lease": 60.0}, Limit.RELAY)]
+    result = results.summarise(ROWS["pool"], runs, seconds=2.0, facts=FACTS)
+
+    (line,) = lines_about(table.markdown({"pool": result}), "CPU to acquire and yield")
+
+    assert line.endswith("| 60 µs | – | – | ≤ 50 µs | – | no |")
+
+
+def test_a_figure_without_a_target_is_shown_and_not_judged() -> None:
+    runs = [Run(RelayKind.RELAYD, {"cpu_us_per_lease": 9.0}, Limit.RELAY)]
+    result = results.summarise(ROWS["book"], runs, seconds=2.0, facts=FACTS)
+
+    (line,) = lines_about(table.markdown({"book": result}), "of that, the pool's decisions")
+
+    assert line.endswith("| 9 µs | – | – | – | – | – |")
 
 
 def test_the_machine_is_named_once_below_the_table() -> None:
@@ -86,6 +130,13 @@ def test_a_rows_figures_stand_in_a_column_per_relay() -> None:
     assert head.startswith("idle, 3,000 sessions: ")
     assert names.split() == ["relayd", "haproxy", "ratio"]
     assert line.split() == ["kb_per_session", "14", "4", "3.5"]
+
+
+def test_a_pools_row_has_slots() -> None:
+    runs = [Run(RelayKind.RELAYD, {"cpu_us_per_lease": 9.0}, Limit.RELAY)]
+    result = results.summarise(ROWS["pool"], runs, seconds=2.0, facts=FACTS)
+
+    assert table.figures_of(result).startswith("pool, 10,000 slots: ")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,17 @@ def test_churn_counts_sessions() -> None:
     assert figures["cpu_ms_per_session"] == 2
 
 
+@pytest.mark.parametrize(
+    ("traffic", "noun"),
+    [(Traffic.TURNS, "turn"), (Traffic.LEASES, "lease"), (Traffic.CLAIMS, "lease")],
+)
+def test_turns_and_leases_are_counted_as_they_end(traffic: Traffic, noun: str) -> None:
+    figures = traffic_figures(START, after(relay_cpu_s=1.5, completed=1010), traffic, load_cpus=1)
+
+    assert figures[f"{noun}s"] == 1000
+    assert figures[f"cpu_us_per_{noun}"] == 500
+
+
 def test_without_a_relay_there_is_no_figure_per_cpu() -> None:
     end = after(received_bytes=1_000_000 + 1000 * DELTA_FRAME_BYTES)
 
@@ -113,6 +124,8 @@ def test_delays_and_lateness_are_told_in_milliseconds() -> None:
         ({"messages_per_s": 15_000.0, "relay_cpu_share": 0.99}, 20_000.0, Limit.RELAY),
         ({"messages_per_s": 20_000.0, "lateness_p99_ms": 2.5}, 20_000.0, Limit.TIMETABLE),
         ({"messages_per_s": 19_999.0, "lateness_p99_ms": 0.5}, 20_000.0, Limit.NOTHING),
+        ({"turns_per_s": 320.0, "others_cpu_share": 0.9}, 320.0, Limit.NOTHING),
+        ({"turns_per_s": 200.0, "relay_cpu_share": 0.95}, 320.0, Limit.RELAY),
     ],
 )
 def test_who_was_the_limit(

@@ -11,7 +11,7 @@ from relayd.cli import accounts
 from relayd.cli.main import run
 from relayd.routing.classify import Failure, FailureKind
 from relayd.routing.roster import Seat
-from relayd.session.connecting import AttemptFailed
+from relayd.session.attempts import AttemptFailed
 from tests.cli.conftest import Ops
 
 FATAL = Failure(FailureKind.FATAL, "invalid_api_key", "the key is wrong")
@@ -33,6 +33,8 @@ async def test_a_pipe_gets_every_account_in_order(
     assert [line.split()[0] for line in lines] == ["account", "talk", "echo", "asleep"]
     assert [line.split()[2] for line in lines] == ["state", "ready", "ready", "off"]
     assert [line.split()[3] for line in lines] == ["sessions", "0", "0/2", "0"]
+    assert "realtime, responses" in lines[1]
+    assert "passthrough" in lines[2]
 
 
 async def test_a_disabled_account_says_why_and_what_helps(

@@ -24,6 +24,7 @@ def test_one_conversation_of_each_dialect_is_played(capsys: pytest.CaptureFixtur
     assert status == 0
     assert 'realtime    answered aloud: "Answer 1. You said: Hello from the demo"' in told
     assert 'realtime    understood: "1500 milliseconds of audio", for 19 tokens' in told
+    assert 'responses   brought the output "42"; answered: "Answer 2. The tool said: 42"' in told
     assert any(line.startswith("passthrough sent") for line in told)
 
 
@@ -34,7 +35,7 @@ def test_what_was_used_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
     used = told[told.index("usage       as the relay counted it") + 1 :]
     assert used[0] == "  turn      resp_sim000001_1: 9 tokens in, 24 out"
     sessions = [line for line in used if line.startswith("  session")]
-    assert [line.endswith("client_closed") for line in sessions] == [True, True]
+    assert [line.endswith("client_closed") for line in sessions] == [True, True, True]
 
 
 def test_no_escape_sequences_go_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,7 +215,8 @@ async def test_a_name_that_leads_inwards_is_not_dialled(clinic: Clinic) -> None:
     findings = await clinic.examine(base_url=url)
 
     assert results(findings) == "ofssss"
-    assert "allow_private" in findings[Step.DIAL].message
+    assert "leads to a loopback address" in findings[Step.DIAL].message
+    assert "accounts.allow_private = true" in (findings[Step.DIAL].remedy or "")
     assert clinic.upstream.heads == []
 
 

@@ -48,6 +48,24 @@ async def test_a_pipe_gets_every_column(ops: Ops, capsys: pytest.CaptureFixture[
     assert len(lines) == 4
 
 
+async def test_a_session_without_an_account_of_its_own_has_a_dash(
+    ops: Ops, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ops.stage.session(1, dialect="responses", account="", model=None)
+
+    assert await ops.run("sessions") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:6] == [
+        "sess_1",
+        "responses",
+        "dev",
+        "team",
+        "-",
+        "-",
+    ]
+    assert await ops.run("sessions", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["account"] is None
+
+
 async def test_a_program_gets_objects(ops: Ops, capsys: pytest.CaptureFixture[str]) -> None:
     fill(ops)
 

@@ -41,6 +41,7 @@ def shown(
         accounts=(
             AccountSettings(name="off", provider="openai", models=("other",), enabled=False),
             AccountSettings(name="sim", provider="sim:realtime", models=models),
+            AccountSettings(name="code", provider="sim:responses", models=("gpt-5.2*",)),
         ),
     )
     running = Running(
@@ -137,3 +138,12 @@ def test_without_a_realtime_account_there_is_nothing_to_say_to_one() -> None:
     assert "openai" not in text
     assert TRYING not in text
     assert "readyz" in text
+
+
+def test_it_shows_a_request_without_a_websocket() -> None:
+    text = shown(TCP)
+
+    command = text[text.index("curl -N") :].split("\n\n")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[2] == f"http://{TCP}/v1/responses"
+    assert '"model": "gpt-5.2"' in words[words.index("-d") + 1]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from relayd.config.accounts import AccountSettings, Timeouts
+from relayd.config.accounts import AccountSettings, Timeouts, Transport, UpstreamMode
 from relayd.config.providers import Provider
 from relayd.config.secret import Secret
+from relayd.config.spark import ChatDefaults
 
 
 def test_an_account_s_defaults() -> None:
@@ -23,6 +24,11 @@ def test_an_account_s_defaults() -> None:
         "priority": 0,
         "weight": 100,
         "sessions_max": 0,
+        "websocket": UpstreamMode.POOL,
+        "lanes": None,
+        "transport": Transport.WS,
+        "spark": None,
+        "defaults": attrs.asdict(ChatDefaults()),
         "proxy": None,
         "allow_private": False,
         "tls_ca": None,

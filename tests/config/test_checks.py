@@ -38,6 +38,10 @@ def test_the_defaults_go_together() -> None:
         (Settings(server=ServerSettings(listen=("a:1", "a:1"))), "server.listen[1]"),
         (Settings(server=ServerSettings(listen=("unix:a",), admin="unix:a")), "server.admin"),
         (Settings(server=ServerSettings(admin="[::1]:1")), "server.admin_token"),
+        (
+            Settings(server=ServerSettings(admin="0.0.0.0:1", admin_token=Secret("12345678"))),
+            "server.admin",
+        ),
         (Settings(server=ServerSettings(proxy_protocol=True)), "server.proxy_protocol"),
         (
             Settings(server=ServerSettings(proxy_protocol=True, trusted_proxies=("unix",))),
@@ -65,10 +69,23 @@ def test_settings_that_do_not_go_together_are_told_once(settings: Settings, path
     assert paths(settings) == [path]
 
 
-def test_an_admin_listener_on_tcp_is_fine_with_a_token() -> None:
-    server = ServerSettings(admin="127.0.0.1:1", admin_token=Secret("12345678"))
+@pytest.mark.parametrize(
+    "admin", ["127.0.0.1:1", "10.0.0.5:8766", "[2001:db8::5]:8766", "relay-1.internal:8766"]
+)
+def test_an_admin_listener_on_tcp_is_fine_with_a_token_at_an_address_of_its_own(admin: str) -> None:
+    server = ServerSettings(admin=admin, admin_token=Secret("12345678"))
 
     assert paths(Settings(server=server)) == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "[0:0:0::0]"])
+def test_an_admin_listener_at_every_address_is_refused_with_a_remedy(host: str) -> None:
+    server = ServerSettings(admin=f"{host}:8766", admin_token=Secret("12345678"))
+
+    (clash,) = clashes(Settings(server=server))
+
+    assert clash.mistake.path == "server.admin"
+    assert 'such as "127.0.0.1:8766"' in clash.mistake.message
 
 
 @pytest.mark.parametrize(

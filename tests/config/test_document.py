@@ -61,7 +61,7 @@ def _defaults() -> str:
     """Every default that the reference shows, as a configuration."""
     lines = []
     for title, cls in SECTIONS.items():
-        if title in {"[server.tls]", "[[keys]]", "accounts.timeouts"}:
+        if title in {"[server.tls]", "[[keys]]"} or title.startswith("accounts."):
             continue
         required = 'name = "a"\nprovider = "openai"\n' if cls is AccountSettings else ""
         lines.append(f"{title}\n{required}")
@@ -80,6 +80,8 @@ def test_the_files_in_etc_are_sound_as_they_stand(name: str) -> None:
     assert [account.name for account in settings.accounts if account.enabled] == [
         "sim-realtime",
         "sim-passthrough",
+        "sim-responses",
+        *(("sim-spark", "sim-tasks") if name == "relayd.example.toml" else ()),
     ]
 
 
@@ -97,6 +99,7 @@ def test_everything_that_is_simulated_has_a_price(name: str) -> None:
     for model in (
         *("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-2.1"),
         *("gpt-4o-transcribe", "whisper-1", "relay/sim-passthrough"),
+        *("gpt-5", "gpt-5-codex", "gpt-5.2", "gpt-5.2-codex-2026-01-14"),
     ):
         assert settings.prices.find(model) is not None, model
 
@@ -157,7 +160,9 @@ def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> No
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
     (tmp_path / "captions-key").write_text("some-captions-key\n")
     (tmp_path / "prices.toml").write_bytes((ROOT / "etc/prices.toml").read_bytes())
+    names = ("APP_ID", "API_KEY", "API_SECRET", "API_PASSWORD")
     environ = {"RELAYD_TESTS_KEY": "some-tests-key", "OPENAI_API_KEY": "some-openai-key"}
+    environ |= {f"XUNFEI_{name}": f"some-{number}" for number, name in enumerate(names)}
 
     settings = load(tmp_path / "relayd.toml", environ=environ)
 
@@ -172,12 +177,19 @@ def test_the_example_has_every_setting() -> None:
         "[server]": [document["server"]],
         "[server.tls]": [document["server"]["tls"]],
         "[limits]": [document["limits"]],
+        "[pool]": [document["pool"]],
         "[log]": [document["log"]],
         "[state]": [document["state"]],
         "[ledger]": [document["ledger"]],
+        "[dialects]": [document["dialects"]],
+        "[dialects.responses]": [document["dialects"]["responses"]],
         "[[keys]]": document["keys"],
         "[[accounts]]": document["accounts"],
         "accounts.timeouts": [document["accounts"][0]["timeouts"]],
+        "accounts.spark": [each["spark"] for each in document["accounts"] if "spark" in each],
+        "accounts.defaults": [
+            each["defaults"] for each in document["accounts"] if "defaults" in each
+        ],
     }
 
     assert tables.keys() == SECTIONS.keys()

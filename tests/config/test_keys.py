@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from relayd.config.keys import BUDGET_MAX_USD, BudgetPeriod, KeySettings
+from relayd.config.keys import BUDGET_MAX_USD, BudgetPeriod, BusyLane, KeySettings, Recovery
 from relayd.core.money import nano_of
 
 
@@ -27,6 +27,9 @@ def test_a_key_s_defaults() -> None:
         "budget_usd": Decimal(0),
         "budget_period": BudgetPeriod.MONTH,
         "price_factor": Decimal(1),
+        "websocket": True,
+        "busy_lane": BusyLane.QUEUE,
+        "recovery": Recovery.NONE,
     }
 
 

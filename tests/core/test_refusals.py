@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from relayd.core.endings import ENDINGS, Reason
 from relayd.core.refusals import STATUS, Refusal, RefusalCode, error_body, error_type
 
 
@@ -46,3 +47,25 @@ def test_the_type_follows_from_the_status(status: int, kind: str) -> None:
 
 def test_a_body_without_param_says_null() -> None:
     assert json.loads(error_body("a", "b", "c"))["error"]["param"] is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.KEY_EXPIRED, RefusalCode.KEY_EXPIRED),
+        (Reason.KEY_REMOVED, RefusalCode.INVALID_API_KEY),
+        (Reason.UPSTREAM_REFUSED, RefusalCode.UPSTREAM_REFUSED),
+        (Reason.FIRST_FRAME_TIMEOUT, RefusalCode.FIRST_FRAME_TIMEOUT),
+    ],
+)
+def test_an_ending_is_told_with_the_type_of_the_refusal_for_the_same_cause(
+    reason: Reason, code: RefusalCode
+) -> None:
+    assert ENDINGS[reason].error_type == error_type(STATUS[code])
+
+
+def test_an_ending_has_an_error_event_exactly_where_it_has_a_type_for_it() -> None:
+    quiet, told = ENDINGS[Reason.DRAIN], ENDINGS[Reason.TURN_TIMEOUT]
+
+    assert (quiet.error_event, quiet.error_type) == (False, None)
+    assert (told.error_event, told.error_type) == (True, "server_error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import attrs
@@ -10,7 +11,10 @@ import pytest
 import trio
 
 from relayd.observe.events import LogEvent
+from relayd.service.admin import listener
+from relayd.service.admin.listener import Admin
 from relayd.service.admin.routes import OPERATIONS, Operation
+from relayd.service.public import PublicApi
 from tests.faults.harness import (
     ADMIN_TOKEN,
     CANARIES,
@@ -117,6 +121,18 @@ async def test_over_tcp_the_token_the_host_and_the_origin_are_checked(
 
     assert response.status == status
     assert ADMIN_TOKEN.encode() not in response.body
+
+
+async def test_the_address_that_it_listens_on_names_it_and_no_other_name_there_does(
+    stage: Stage,
+) -> None:
+    async with stage.relay(admin="127.0.0.2:0") as relay:
+        where = relay.running.admin
+        port = where.rpartition(":")[2]
+        hosts = [where, f"localhost:{port}", f"rebound.example:{port}", "127.0.0.2:1", "127.0.0.2"]
+        found = [(await ask(relay, "/livez", TOKEN | {"Host": host})).status for host in hosts]
+
+    assert found == [200, 200, 403, 403, 403]
 
 
 async def test_a_unix_socket_is_kept_by_its_mode_and_removed_at_the_end(stage: Stage) -> None:
@@ -303,6 +319,56 @@ async def test_without_a_file_there_is_nothing_to_reload(stage: Stage) -> None:
         answer = await told(relay, "/admin/v1/reload", "POST", 422)
 
     assert "no file" in answer["mistakes"][0]["message"]
+
+
+async def test_what_is_asked_of_either_listener_is_counted(stage: Stage) -> None:
+    async with stage.relay(admin=TCP) as relay:
+        for path, headers in (("/livez", TOKEN), ("/livez", {}), ("/of-a-stranger", TOKEN)):
+            await ask(relay, path, headers)
+        wire = await relay.client()
+        await wire.send(b"GET /v1/models HTTP/1.1\r\nHost: relayd.test\r\n\r\n")
+        await wire.end()
+        await relay.log.wait(LogEvent.REQUEST_ENDED, 2)
+        text = (await ask(relay, "/metrics", TOKEN)).body.decode()
+
+    counted = re.findall(
+        r'relayd_http_requests_total{listener="(.+)",outcome="complete",route="(.+)",'
+        r'status="(\d+)"} 1.0\n',
+        text,
+    )
+    assert sorted(counted) == [
+        ("admin", "/livez", "200"),
+        ("admin", "other", "401"),
+        ("admin", "other", "404"),
+        ("public", "/v1/models", "401"),
+    ]
+    assert "of-a-stranger" not in text
+
+
+async def test_bugs_in_answering_are_counted_as_bugs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boom(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with stage.relay(admin=TCP) as relay:
+        with monkeypatch.context() as patched:
+            patched.setattr(PublicApi, "_authenticated", boom)
+            wire = await relay.client()
+            await wire.send(b"GET /v1/models HTTP/1.1\r\nHost: relayd.test\r\n\r\n")
+            await wire.head()
+            await relay.log.wait(LogEvent.REQUEST_CRASHED)
+        with monkeypatch.context() as patched:
+            patched.setattr(listener, "refuse_access", boom)
+            assert (await ask(relay, "/livez", TOKEN)).status == 500
+        with monkeypatch.context() as patched:
+            patched.setattr(Admin, "_serve", boom)
+            wire = await Wire.to(relay.running.admin)
+            await wire.end()
+            wire.close()
+        text = (await ask(relay, "/metrics", TOKEN)).body.decode()
+
+    assert "\nrelayd_bugs_caught_total 3.0\n" in text
 
 
 async def test_metrics_are_scraped(stage: Stage) -> None:

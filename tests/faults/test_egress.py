@@ -144,3 +144,5 @@ async def test_a_name_leads_into_the_own_network_only_if_that_is_allowed(
             assert refusal.status == 502
             assert b"set allow_private = true" in refusal.body
             assert b"127.0.0.1" not in refusal.body
+            (failed,) = stage.log.of(LogEvent.UPSTREAM_FAILED)
+            assert failed["reason"] == "address_refused"

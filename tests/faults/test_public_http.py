@@ -7,6 +7,7 @@ import json
 
 import attrs
 import pytest
+import trio
 
 from relayd.config.schema import KeySettings
 from relayd.config.secret import KeyDigest
@@ -14,6 +15,7 @@ from relayd.observe.events import LogEvent
 from tests.faults.harness import (
     BEARER,
     CLIENT_KEY,
+    LIMITS,
     PASSTHROUGH,
     REALTIME,
     Relay,
@@ -227,3 +229,23 @@ async def test_behind_a_proxy_nobody_comes_in_without_one(
 
     assert line["reason"] in {"malformed_request", "address_not_allowed"}
     assert line["status"] in {400, 403}
+
+
+async def test_a_slow_head_counts_on_a_connection_that_was_served_before_too(
+    stage: Stage,
+) -> None:
+    limits = attrs.evolve(LIMITS, handshakes_per_ip_max=1)
+    async with stage.relay(account(9), limits=limits) as relay:
+        old, new = await relay.client(), await relay.client()
+        for wire in (old, new):
+            await wire.send(request("GET", MODELS))
+            await answer(wire)
+        for wire in (old, new):
+            await wire.send(b"GET ")
+            await trio.sleep(0.1)
+        refused = await answer(old)
+        await new.send(request("GET", MODELS)[4:])
+        served = await answer(new)
+
+    assert (refused.status, code_of(refused), served.status) == (408, "head_timeout", 200)
+    assert b"Too many" in refused.body

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 from pathlib import Path
 
 import attrs
@@ -39,7 +40,7 @@ from tests.integration.test_other_clients import node
 CONNECTING = "connecting.md"
 OPERATING = "operating.md"
 PAGES = (CONNECTING, OPERATING)
-PAGE_LINES_MAX = 420
+PAGE_LINES_MAX = 560
 
 ETC = DOCS.parent / "etc"
 PLAIN = "127.0.0.1:8765"
@@ -55,7 +56,6 @@ private_key = "relay.pem"
 HTTP_FAULTS = (
     refusals.BODY_TIMEOUT,
     refusals.EXPECTATION_FAILED,
-    refusals.PIPELINING,
     refusals.body_too_large(1),
 )
 
@@ -244,10 +244,17 @@ def host(tmp_path: Path) -> Stage:
     for folder in ("/etc/relayd", "/etc/haproxy", "/run/relayd", "/var/lib/relayd", "/var/backups"):
         stage.places[folder] = str(tmp_path / folder[1:])
         (tmp_path / folder[1:]).mkdir(parents=True)
+    (tmp_path / "etc/relayd/secrets").mkdir()
     stage.write("/etc/relayd/prices.toml", (ETC / "prices.toml").read_text())
     stage.environ["RELAYD_CONFIG"] = stage.real("/etc/relayd/relayd.toml")
     stage.environ["OPENAI_API_KEY"] = "not-a-key-of-openai"
+    stage.environ["NEW_OPENAI_API_KEY"] = "nor-is-this-one"
     return stage
+
+
+def mode_of(host: Stage, path: str) -> int:
+    """Who may do what with a file of the page."""
+    return stat.S_IMODE(Path(host.real(path)).stat().st_mode)
 
 
 @attrs.define
@@ -320,6 +327,8 @@ async def test_an_operator_finds_all_that_is_needed(host: Stage, nursery: trio.N
         if block.name != HAPROXY_CONFIG:
             await operator.follow(block)
 
+    assert mode_of(host, "/etc/relayd/openai-key") == 0o600
+    assert mode_of(host, "/etc/relayd/secrets/openai-key") == 0o640
     assert operator.relayd is not None
     assert await operator.relayd.process.wait() == 0
     assert operator.relayd.of(LogEvent.SESSION_CRASHED) == []

@@ -113,6 +113,13 @@ def test_a_decimal_is_a_number() -> None:
     assert '"cost_usd":0.000123' in text
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_small_amount_has_no_exponent(form: Format) -> None:
+    text = written(lambda log: log.info(LogEvent.TURN_ENDED, cost_usd=Decimal("7.0E-8")), form=form)
+
+    assert re.search(r'cost_usd(":|=)0\.000000070\b', text)
+
+
 def test_a_crash_carries_its_traceback_without_values_of_variables() -> None:
     text = written(crash)
 

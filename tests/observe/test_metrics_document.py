@@ -27,3 +27,4 @@ def test_a_metric_shows_its_labels_with_their_values_and_its_buckets() -> None:
     assert "- `account`: name of the account in the configuration\n" in text
     assert "- Buckets, in seconds: 1, 5, 15, 60, 180, 600, 1200, 1800, 3600\n" in text
     assert "as in `session.ended`: the words are in [events.md](events.md)\n" in text
+    assert "- `status`: the HTTP status, 0 if no response was begun: those of RFC 9110" in text

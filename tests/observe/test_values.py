@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayd.observe.values import DEPTH_MAX, HIDDEN, ITEMS_MAX, TEXT_MAX, plain_field, plain_value
+from relayd.core.money import NANO, usd_of
+from relayd.observe.values import (
+    DEPTH_MAX,
+    DIGITS_MAX,
+    HIDDEN,
+    ITEMS_MAX,
+    TEXT_MAX,
+    plain_field,
+    plain_value,
+)
 
 
 class Colour(enum.Enum):
@@ -45,12 +55,19 @@ class Hostile:
         (bytearray(b"x"), "x"),
         (PurePosixPath("/a/b"), "/a/b"),
         (ValueError("bad"), "ValueError: bad"),
-        (Decimal("0.10"), Decimal("0.10")),
+        (Decimal("0.10"), msgspec.Raw(b"0.10")),
+        (Decimal("7.0E-8"), msgspec.Raw(b"0.000000070")),
+        (Decimal("-1E-9"), msgspec.Raw(b"-0.000000001")),
+        (Decimal("1.2E+3"), msgspec.Raw(b"1200")),
+        (Decimal("1E+999999"), "<1000000 digits>"),
+        (Decimal("1E-999999"), "<999999 digits>"),
         (Decimal("NaN"), None),
+        (Decimal("-Infinity"), None),
         (2**63 - 1, 2**63 - 1),
         (2**80, "<81 bits>"),
         (("a", 1), ["a", 1]),
         ({"a": (1, b"b")}, {"a": [1, "b"]}),
+        ({Decimal("7E-8"): 1}, {"7E-8": 1}),
         (Hostile(), "<Hostile>"),
         (int, "<type>"),
     ],
@@ -123,3 +140,23 @@ def test_any_value_can_be_encoded(name: str, value: object) -> None:
     encoded = msgspec.json.encode(plain_field(name, value))
 
     msgspec.json.decode(encoded)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_decimal_is_written_in_plain_digits_and_is_still_the_same_number(value: Decimal) -> None:
+    text = msgspec.json.encode(plain_field("cost_usd", value)).decode()
+
+    if text.startswith('"<'):
+        assert max(value.adjusted() + 1, 0) - min(int(value.as_tuple().exponent), 0) > DIGITS_MAX
+    else:
+        assert set(text) <= set("-.0123456789")
+        assert len(text) <= len("-0.") + DIGITS_MAX
+        assert Decimal(text) == value
+        assert isinstance(json.loads(text), int | float)
+
+
+@pytest.mark.parametrize("nano", [1, 70, 999, 1_000, 123_456_789, 10**13])
+def test_an_amount_of_money_is_never_written_with_an_exponent(nano: int) -> None:
+    text = msgspec.json.encode(plain_field("cost_usd", usd_of(nano))).decode()
+
+    assert text == f"{nano // NANO}.{nano % NANO:09d}"

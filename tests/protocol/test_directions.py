@@ -17,6 +17,7 @@ from relayd.protocol.outcomes import (
     Drop,
     Notice,
     Replace,
+    Taken,
     Violation,
     Waiting,
     Watch,
@@ -31,6 +32,7 @@ from tests.properties.streams import (
     fragments,
     frame,
     frames_in,
+    messages_in,
     upstream_flow,
 )
 
@@ -393,3 +395,83 @@ def test_a_fragmented_message_is_heard_once_it_is_whole() -> None:
     drive(upstream_flow(reader), wire, range(100))
 
     assert reader.heard == [b"one"]
+
+
+# -- messages that their task takes
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_taken_message_is_not_sent_and_counts_as_if_it_were(form: Form) -> None:
+    payload = payload_of(form(b"mine"))
+    flow = client_flow(Reader([Taken(payload), None]))
+
+    relayed = drive(flow, form(b"mine") + whole(b"next"))
+
+    assert relayed.events == [Taken(payload)]
+    assert relayed.wire == b""
+    assert (flow.messages, flow.bytes) == (1, len(payload))
+    assert relayed.rest == whole(b"next")
+    assert flow.hold.bytes_held == len(payload)
+    flow.event = None
+    assert drive(flow, relayed.rest).wire == whole(b"next")
+    flow.close()
+
+
+def payload_of(wire: bytes) -> bytes:
+    return next(messages_in(wire)).payload
+
+
+def test_what_was_sent_before_a_taken_message_goes_and_what_is_behind_it_waits() -> None:
+    flow = client_flow(Reader([None, Taken(b"two"), None]))
+    wire = [whole(text) for text in (b"one", b"two", b"three")]
+
+    relayed = drive(flow, b"".join(wire))
+
+    assert relayed.wire == wire[0]
+    assert relayed.rest == wire[2]
+    flow.close()
+
+
+def test_a_taken_message_is_counted_until_its_task_has_it() -> None:
+    flow = client_flow(Reader([Taken(b"mine")]))
+    drive(flow, whole(b"mine"))
+    assert flow.hold.bytes_held == 4
+    assert isinstance(flow.event, Taken)
+
+    flow.hand_over(flow.event)
+    flow.close()
+
+    assert flow.hold.bytes_held == 4
+    flow.hold.give(4)
+
+
+def test_a_taken_message_that_no_task_was_given_is_given_back_by_the_flow() -> None:
+    flow = client_flow(Reader([Taken(b"mine")]))
+    drive(flow, whole(b"mine"))
+
+    flow.close()
+
+    assert flow.hold.bytes_held == 0
+
+
+def test_a_taken_message_beyond_the_budget_ends_the_session() -> None:
+    hold = HoldBudget(3)
+    flow = ClientFlow(message_max_bytes=100, hold=hold, reader=Reader([Taken(b"mine")]))
+
+    relayed = drive(flow, whole(b"mine"))
+
+    assert relayed.events == [Violation.overload()]
+    assert (flow.messages, hold.bytes_held) == (0, 0)
+
+
+def test_a_decision_may_end_with_taking_the_message() -> None:
+    flow = client_flow(Reader([WAITING]))
+
+    relayed = drive(flow, whole(b"mine"), decide=lambda waiting: Taken(b"mine"))
+
+    assert relayed.events == [WAITING]
+    assert flow.event == Taken(b"mine")
+    assert relayed.wire == b""
+    assert flow.hold.bytes_held == 4
+    flow.close()
+    assert flow.hold.bytes_held == 0

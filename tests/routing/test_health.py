@@ -154,7 +154,7 @@ def test_an_unreachable_upstream_opens_the_breaker_and_a_good_trial_closes_it() 
     assert health.succeed(health.breaker.admit(5.0), 80.0, 5.0) == (BreakerClosed("main"),)
 
 
-@pytest.mark.parametrize("kind", set(FailureKind) - {FailureKind.UNREACHABLE})
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.UNREACHABLE}))
 def test_only_an_unreachable_upstream_feeds_the_breaker_and_the_error_average(
     kind: FailureKind,
 ) -> None:

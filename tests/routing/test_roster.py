@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayd.config.providers import Dialect, Provider
+from relayd.config.providers import Provider
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account
 from relayd.config.url import parse_base_url
 from relayd.routing.breaker import BreakerState, IllegalEventError
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.health import AccountDisabled, AccountEnabled, BreakerClosed, BreakerOpened
-from relayd.routing.roster import PROVIDERS, SERVED_MAX, Roster, Seat, Standing
+from relayd.routing.roster import SERVED_MAX, Roster, Seat, Standing
 
 FATAL = Failure(FailureKind.FATAL, "invalid_api_key", "the key is wrong")
 LOST = unreachable("connect_timeout", "no answer")
@@ -40,12 +40,6 @@ def standing(roster: Roster, name: str = "main") -> Standing:
 
 def seat(roster: Roster, name: str = "main", now: float = 0.0) -> Seat:
     return Seat(standing(roster, name), now)
-
-
-def test_every_provider_speaks_exactly_one_dialect() -> None:
-    assert sorted(PROVIDERS) == sorted(Dialect)
-    assert sorted(p for providers in PROVIDERS.values() for p in providers) == sorted(Provider)
-    assert PROVIDERS["realtime"] == {"openai", "compatible", "sim:realtime"}
 
 
 def test_a_seat_counts_as_in_flight_until_it_is_released() -> None:

@@ -20,10 +20,12 @@ from relayd.observe.bus import (
     UsageCharged,
 )
 from relayd.observe.metrics_text import TextFormat
+from relayd.pool.statistics import AccountPool
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.protocol.flow import Flow
 from relayd.routing.breaker import BreakerState
 from relayd.routing.roster import AccountStatistics
+from relayd.service.http.service import Outcome, RequestFacts
 from relayd.service.measuring import Measuring
 from relayd.service.measuring_samples import Sources
 
@@ -56,6 +58,23 @@ def statistics_of(name: str = "main", /, **changes: object) -> AccountStatistics
         first_frame_ms=None,
     )
     return attrs.evolve(resting, **changes)  # type: ignore[arg-type]  # passed on as given
+
+
+def pool_of(account: str = "main", **changes: float) -> AccountPool:
+    empty = AccountPool(
+        account=account,
+        cl_active=0,
+        cl_waiting=0,
+        sv_active=0,
+        sv_idle=0,
+        sv_tested=0,
+        sv_login=0,
+        maxwait_s=0.0,
+        slots_max=128,
+        leases=0,
+        reused=0,
+    )
+    return attrs.evolve(empty, **changes)  # type: ignore[arg-type]  # passed on as given
 
 
 @attrs.define(eq=False)
@@ -120,6 +139,7 @@ class World:
     sessions: dict[str, FakeSession] = attrs.field(factory=dict)
     sessions_max: int = 1000
     accounts: tuple[AccountStatistics, ...] = ()
+    pools: tuple[AccountPool, ...] = ()
     ledger: FakeLedger = attrs.field(factory=FakeLedger)
     hold: HoldBudget = attrs.field(factory=lambda: HoldBudget(1000))
     draining: bool = False
@@ -133,6 +153,7 @@ class World:
             sessions=lambda: self.sessions,
             sessions_max=lambda: self.sessions_max,
             accounts=lambda: self.accounts,
+            pools=lambda: self.pools,
             ledger=self.ledger,
             hold=self.hold,
             draining=lambda: self.draining,
@@ -205,4 +226,17 @@ CHARGED = UsageCharged(
     tokens_out_text=20,
     tokens_out_audio=40,
     cost_usd=Decimal("0.25"),
+)
+REQUEST = RequestFacts(
+    request_id="req_1",
+    method="GET",
+    route="/v1/models",
+    status=200,
+    outcome=Outcome.COMPLETE,
+    reason=None,
+    key="dev",
+    client_address="192.0.2.1",
+    duration_ms=250,
+    bytes_in=0,
+    bytes_out=300,
 )

@@ -13,8 +13,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from relayd.core.refusals import Refusal, RefusalCode
 from relayd.observe.events import LogEvent
-from relayd.service.acceptor import BATCH_MAX, Acceptor, Reserve, SlowHeads
+from relayd.protocol.head import HeadError
+from relayd.service.acceptor import (
+    BATCH_MAX,
+    ORDER,
+    RESTARTING,
+    SLOW_AFTER_S,
+    Acceptor,
+    Reserve,
+    SlowHeads,
+    read_within,
+)
 from tests.conftest import LogLines
 from tests.faults.wire import SOON_S, Response, Wire
 
@@ -168,35 +179,59 @@ def test_the_reserve_is_lent_and_taken_back() -> None:
 
 # -- slow heads
 
+LIMIT_S = 60.0
+
 
 @attrs.define
 class Heads:
-    """Requests that are under way, with the order in which they were told to go."""
+    """Requests that are under way, and how those ended that were not let finish."""
 
     slow: SlowHeads
-    scopes: dict[int, trio.CancelScope] = attrs.field(factory=dict)
+    nursery: trio.Nursery
+    ends: dict[int, tuple[float, Refusal]] = attrs.field(factory=dict)
+    _complete: dict[int, trio.Event] = attrs.field(factory=dict)
 
-    def begin(self, token: int, address: str = HERE) -> None:
-        scope = self.scopes[token] = trio.CancelScope()
-        self.slow.add(address, token, scope, slow_at=trio.current_time() + 1)
+    async def begin(self, name: int, address: str | None = HERE, number: int | None = None) -> None:
+        """One more, which has begun when this returns."""
+        self._complete[name] = trio.Event()
+        await self.nursery.start(self._read, name, address, number)
+
+    def finish(self, name: int) -> None:
+        """Its head is complete."""
+        self._complete[name].set()
+
+    async def _read(
+        self,
+        name: int,
+        address: str | None,
+        number: int | None,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        try:
+            with self.slow.reading(address, LIMIT_S, number=number):
+                task_status.started()
+                await self._complete[name].wait()
+        except HeadError as error:
+            self.ends[name] = trio.current_time(), error.refusal
 
     @property
     def gone(self) -> list[int]:
-        return [token for token, scope in self.scopes.items() if scope.cancel_called]
+        """Which were not let finish."""
+        return sorted(self.ends)
 
 
 @pytest.fixture
 async def heads(nursery: trio.Nursery) -> Heads:
     slow = SlowHeads(2)
     nursery.start_soon(slow.watch)
-    return Heads(slow)
+    return Heads(slow, nursery)
 
 
 async def test_over_the_limit_the_oldest_goes_as_soon_as_too_many_are_slow(
     autojump_clock: MockClock, heads: Heads
 ) -> None:
-    for token in range(3):
-        heads.begin(token)
+    for name in range(3):
+        await heads.begin(name)
         await trio.sleep(0.5)
     assert heads.gone == []
 
@@ -204,9 +239,13 @@ async def test_over_the_limit_the_oldest_goes_as_soon_as_too_many_are_slow(
     assert heads.gone == [], "the third is not slow yet"
     await trio.sleep(0.7)
     assert heads.gone == [0]
+    went_at, refusal = heads.ends[0]
+    assert went_at == 1.0 + SLOW_AFTER_S
+    assert refusal.code is RefusalCode.HEAD_TIMEOUT
+    assert refusal.message.startswith("Too many requests of this address")
 
-    for token in range(3, 5):
-        heads.begin(token)
+    for name in range(3, 5):
+        await heads.begin(name)
     await trio.sleep(2.5)
     assert heads.gone == [0, 1, 2]
     assert len(heads.slow) == 2
@@ -216,8 +255,19 @@ async def test_the_oldest_is_the_one_accepted_first_in_whatever_order_tasks_star
     autojump_clock: MockClock, heads: Heads
 ) -> None:
     for number in (2, 0, 1):
-        scope = heads.scopes[number] = trio.CancelScope()
-        heads.slow.add(HERE, number, scope, slow_at=1.0, number=number)
+        await heads.begin(number, number=number)
+
+    await trio.sleep(5)
+
+    assert heads.gone == [0]
+
+
+async def test_a_later_request_is_as_young_as_its_first_byte(
+    autojump_clock: MockClock, heads: Heads
+) -> None:
+    """However long its connection has been there, those that began before it are older."""
+    for name in range(3):
+        await heads.begin(name, number=next(ORDER) if name < 2 else None)
 
     await trio.sleep(5)
 
@@ -227,10 +277,10 @@ async def test_the_oldest_is_the_one_accepted_first_in_whatever_order_tasks_star
 async def test_heads_that_are_complete_in_time_do_not_count(
     autojump_clock: MockClock, heads: Heads
 ) -> None:
-    for token in range(100):
-        heads.begin(token)
-    for token in range(98):
-        heads.slow.remove(HERE, token)
+    for name in range(100):
+        await heads.begin(name)
+    for name in range(98):
+        heads.finish(name)
 
     await trio.sleep(10)
 
@@ -239,33 +289,48 @@ async def test_heads_that_are_complete_in_time_do_not_count(
 
 
 async def test_every_address_has_its_own_count(autojump_clock: MockClock, heads: Heads) -> None:
-    for token in range(4):
-        heads.begin(token, HERE if token % 2 else THERE)
+    for name in range(4):
+        await heads.begin(name, HERE if name % 2 else THERE)
 
     await trio.sleep(10)
 
     assert heads.gone == []
 
 
-async def test_removing_is_always_fine_and_leaves_nothing(
+async def test_those_that_count_against_nobody_are_never_too_many(
     autojump_clock: MockClock, heads: Heads
 ) -> None:
-    heads.begin(1)
+    for name in range(10):
+        await heads.begin(name, None)
 
-    heads.slow.remove(HERE, 1)
-    heads.slow.remove(HERE, 1)
-    heads.slow.remove(THERE, 2)
-
+    await trio.sleep(LIMIT_S - 1)
+    assert heads.gone == []
+    assert len(heads.slow) == 10
+    await trio.sleep(2)
+    late = "The request's head did not arrive within 60 s."
+    assert set(heads.ends.values()) == {(LIMIT_S, Refusal(RefusalCode.HEAD_TIMEOUT, late))}
     assert len(heads.slow) == 0
 
 
-async def test_none_takes_longer_than_it_is_hastened_to(
+async def test_none_takes_longer_than_it_is_hastened_to_be_it_counted_or_not(
     autojump_clock: MockClock, heads: Heads
 ) -> None:
-    heads.begin(1)
-    heads.begin(2)
-    heads.scopes[2].deadline = 3.0
-
+    await heads.begin(1)
+    await heads.begin(2, None)
     heads.slow.hasten(5.0)
+    heads.slow.hasten(8.0)
+    await heads.begin(3)
 
-    assert [scope.deadline for scope in heads.scopes.values()] == [5.0, 3.0]
+    await trio.sleep(10)
+
+    refusal = Refusal(RefusalCode.HEAD_TIMEOUT, RESTARTING)
+    assert heads.ends == dict.fromkeys((1, 2, 3), (5.0, refusal))
+
+
+async def test_without_a_count_a_head_has_its_time_all_the_same(autojump_clock: MockClock) -> None:
+    with pytest.raises(HeadError, match="within 7 s"), read_within(7.0):
+        await trio.sleep_forever()
+
+    assert trio.current_time() == 7
+    with read_within(7.0):
+        await trio.sleep(6.9)

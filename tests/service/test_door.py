@@ -28,6 +28,7 @@ from relayd.routing.scheduler import choose
 from relayd.service.acceptor import SlowHeads
 from relayd.service.door import Door
 from relayd.service.parts import open_books
+from relayd.service.pooling import shared_of
 from relayd.session.books import Books
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.transport.endpoint import Endpoint
@@ -114,6 +115,15 @@ class Stage:
                 bus=Bus(),
             )
             self._door = Door(
+                responses=shared_of(
+                    SNAPSHOT,
+                    reactor=self.reactor,
+                    books=self.books,
+                    bus=Bus(),
+                    hold=self.hold,
+                    connector=connector,
+                    tell=lambda event: None,
+                ),
                 snapshot=SNAPSHOT,
                 tls=None,
                 reactor=self.reactor,

@@ -13,13 +13,17 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 import relayd
+from relayd.dialect.responses_aborts import Abort
 from relayd.observe.bus import AccountFailed, Bus, BusEvent, TurnRefused, TurnStarted
+from relayd.observe.metrics_labels import LISTENER, REQUEST_OUTCOME
 from relayd.observe.metrics_text import TextFormat
+from relayd.service.http.service import Outcome
 from tests.service.measured import (
     CHARGED,
     ENDED,
     FACTS,
     OPENED,
+    REQUEST,
     TURN,
     World,
     shown,
@@ -52,6 +56,32 @@ async def test_a_dialect_that_waits_for_no_first_frame_has_no_time_for_it() -> N
     measuring.hear(attrs.evolve(OPENED, first_frame_ms=None))
 
     assert await shown(measuring, "relayd_first_frame_seconds_count") == {}
+
+
+async def test_a_session_for_which_nothing_was_dialled_has_no_time_for_that() -> None:
+    measuring = World().measuring()
+    facts = attrs.evolve(FACTS, dialect="responses", account="", model=None)
+
+    measuring.hear(attrs.evolve(OPENED, session=facts, connect_ms=0.0, first_frame_ms=None))
+
+    assert await shown(measuring, "relayd_connect_seconds_count") == {}
+    assert (await shown(measuring, "relayd_admission_seconds_count"))['{dialect="responses"}'] == 1
+
+
+@pytest.mark.parametrize("abort", Abort)
+async def test_a_turn_that_ends_without_its_upstream_s_word_has_the_account_it_went_to(
+    abort: Abort,
+) -> None:
+    measuring = World().measuring()
+    facts = attrs.evolve(FACTS, dialect="responses")
+
+    measuring.hear(attrs.evolve(TURN, session=facts, reason=abort.value))
+
+    assert await shown(measuring, "relayd_turns_total") == {
+        f'{{account="main",dialect="responses",model="gpt-realtime",reason="{abort}"}}': 1
+    }
+    bugs = await shown(measuring, "relayd_bugs_caught_total")
+    assert bugs == {"": int(abort is Abort.INTERNAL_LANE)}
 
 
 async def test_a_turn_counts_with_its_times_under_the_account_s_name_for_its_model() -> None:
@@ -137,6 +167,57 @@ async def test_a_refused_connection_counts_by_what_is_known_of_it() -> None:
         '{dialect="unknown",reason="client_gone",status="0"}': 1,
     }
     assert sum((await shown(measuring, "relayd_limits_refused_total")).values()) == 0
+
+
+async def test_a_request_counts_by_route_and_by_how_it_ended() -> None:
+    measuring = World().measuring()
+
+    for facts in (
+        REQUEST,
+        REQUEST,
+        attrs.evolve(REQUEST, status=0, outcome=Outcome.CLIENT_GONE),
+        attrs.evolve(REQUEST, status=401, route=None, reason="invalid_api_key"),
+    ):
+        measuring.request_ended(facts, listener="public")
+    measuring.request_ended(attrs.evolve(REQUEST, route="/livez"), listener="admin")
+
+    assert await shown(measuring, "relayd_http_requests_total") == {
+        '{listener="public",outcome="complete",route="/v1/models",status="200"}': 2,
+        '{listener="public",outcome="client_gone",route="/v1/models",status="0"}': 1,
+        '{listener="public",outcome="complete",route="other",status="401"}': 1,
+        '{listener="admin",outcome="complete",route="/livez",status="200"}': 1,
+    }
+    assert await shown(measuring, "relayd_http_request_duration_seconds_sum") == {
+        '{listener="public",route="/v1/models"}': pytest.approx(0.75),
+        '{listener="public",route="other"}': 0.25,
+        '{listener="admin",route="/livez"}': 0.25,
+    }
+    assert await shown(measuring, "relayd_bugs_caught_total") == {"": 0}
+
+
+async def test_a_request_that_a_bug_ended_counts_as_a_bug() -> None:
+    measuring = World(bugs=2).measuring()
+
+    crashed = attrs.evolve(REQUEST, status=500, outcome=Outcome.CRASHED)
+    measuring.request_ended(crashed, listener="public")
+    measuring.crashed()
+
+    assert await shown(measuring, "relayd_bugs_caught_total") == {"": 4}
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("listener", LISTENER.values)
+async def test_every_outcome_has_a_series_of_its_own(outcome: Outcome, listener: str) -> None:
+    measuring = World().measuring()
+
+    measuring.request_ended(attrs.evolve(REQUEST, outcome=outcome), listener=listener)
+
+    (labels,) = await shown(measuring, "relayd_http_requests_total")
+    assert f'outcome="{outcome.value}"' in labels
+
+
+def test_no_outcome_is_made_up() -> None:
+    assert REQUEST_OUTCOME.values == tuple(Outcome)
 
 
 async def test_a_limit_counts_before_a_session_and_within_one() -> None:
@@ -329,6 +410,8 @@ async def test_nothing_of_a_key_is_ever_shown() -> None:
     measuring.hear(TurnRefused(session=facts, reason=CANARY))
     measuring.hear(AccountFailed(account="main", dialect="realtime", reason=CANARY))
     measuring.refused(401, CANARY, CANARY)
+    asked = attrs.evolve(REQUEST, request_id=CANARY, method=CANARY, key=CANARY, reason=CANARY)
+    measuring.request_ended(attrs.evolve(asked, client_address=CANARY), listener="public")
     measuring.hear(attrs.evolve(ENDED, session=facts, reason=CANARY, fault=CANARY))
 
     for form in TextFormat:

@@ -6,11 +6,18 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from relayd.config.accounts import UpstreamMode
+from relayd.config.providers import Dialect
 from relayd.observe.metrics_labels import AccountState
-from relayd.routing.breaker import BreakerState
-from relayd.service.measuring_samples import SESSIONS_AT_ONCE, account_state
+from relayd.routing.breaker import DEFAULT_POLICY, BreakerState
+from relayd.routing.classify import Failure, FailureKind
+from relayd.routing.roster import Roster, Seat
+from relayd.routing.scheduler import Demand, choose
+from relayd.service.measuring_samples import SESSIONS_AT_ONCE, account_state, is_up
 from tests.service.measured import ECHO, MAIN, World, shown, snapshot_of, statistics_of
 
 
@@ -36,6 +43,81 @@ def test_an_account_is_in_one_state(changes: dict[str, object], state: AccountSt
 @pytest.mark.parametrize("breaker", BreakerState)
 def test_every_state_of_a_breaker_is_one_of_an_account(breaker: BreakerState) -> None:
     assert account_state(statistics_of(breaker=breaker), now=10.0) in AccountState
+
+
+@pytest.mark.parametrize(
+    ("changes", "up"),
+    [
+        ({}, True),
+        ({"breaker": BreakerState.OPEN, "retry_at": 10.5}, False),
+        ({"breaker": BreakerState.OPEN, "retry_at": 10.0}, True),
+        ({"breaker": BreakerState.OPEN, "retry_at": 10.5, "cooled_until": 10.5}, False),
+        ({"breaker": BreakerState.PROBATION, "retry_at": 9.0}, False),
+        ({"cooled_until": 10.5, "retry_at": 10.5}, False),
+        ({"cooled_until": 10.0, "retry_at": 10.0}, True),
+        ({"disabled_by": "invalid_api_key", "retry_at": 9.0}, False),
+        ({"enabled": False}, False),
+        ({"in_flight": 2, "sessions_max": 2}, True),
+    ],
+)
+def test_an_account_is_up_as_soon_as_it_would_be_tried(
+    changes: dict[str, object], *, up: bool
+) -> None:
+    assert is_up(statistics_of(**changes), now=10.0) is up
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.5, 1.0, 2.0, 9.0, 10.0, 61.0]),
+            st.sampled_from([*FailureKind, "good", "silent", "running"]),
+        ),
+        max_size=40,
+    )
+)
+def test_an_account_is_up_when_the_scheduler_gives_it_a_session(
+    visits: list[tuple[float, str]],
+) -> None:
+    roster, now, running = Roster.of((MAIN,)), 0.0, list[Seat]()
+    for elapsed_s, verdict in visits:
+        now += elapsed_s
+        (account,) = roster.statistics()
+        seat = choose(roster, Demand(Dialect.REALTIME, "gpt-realtime"), now=now, random_unit=0.0)
+        assert is_up(account, now) is (seat is not None)
+        if seat is None:
+            roster.enable(MAIN.name)
+            while running:
+                running.pop().release()
+        elif verdict == "running":
+            running.append(seat)
+        else:
+            with seat:
+                if verdict == "good":
+                    seat.succeed(first_frame_ms=1.0, now=now)
+                elif verdict != "silent":
+                    for _ in range(DEFAULT_POLICY.failures_in_a_row_max):
+                        seat.fail(Failure(FailureKind(verdict), "word", "A sentence."), now)
+
+
+async def test_an_idle_relay_s_account_is_up_again_when_its_breaker_would_try_it(
+    autojump_clock: MockClock,
+) -> None:
+    roster, world = Roster.of((MAIN,)), World()
+    measuring = world.measuring()
+    unreachable = Failure(FailureKind.UNREACHABLE, "connect_timeout", "It does not answer.")
+    while roster.statistics()[0].breaker is BreakerState.CLOSED:
+        with Seat(roster.standings()[0], trio.current_time()) as seat:
+            seat.fail(unreachable, trio.current_time())
+
+    seen = list[float]()
+    for wait_s in (0.0, 0.9, 0.2):
+        await trio.sleep(wait_s)
+        world.accounts = roster.statistics()
+        seen += (await shown(measuring, "relayd_account_up")).values()
+    states = await shown(measuring, "relayd_account_state")
+
+    assert seen == [0, 0, 1]
+    assert states['{account="main",state="open"}'] == 1
 
 
 async def test_an_account_s_state_is_the_series_that_is_1(autojump_clock: MockClock) -> None:
@@ -78,6 +160,7 @@ async def test_open_sessions_are_counted_by_account_also_where_there_are_none() 
     measuring = world.measuring()
     for number in range(3):
         world.open(f"s{number}")
+    world.open("t", dialect="responses", account="")
     world.open("p", dialect="passthrough", account="echo")
     world.open("r", account="removed")
 
@@ -86,6 +169,36 @@ async def test_open_sessions_are_counted_by_account_also_where_there_are_none() 
         '{account="echo",dialect="passthrough"}': 1,
         '{account="idle",dialect="realtime"}': 0,
         '{account="removed",dialect="realtime"}': 1,
+        '{account="-",dialect="responses"}': 1,
+    }
+
+
+async def test_a_dialect_that_no_account_speaks_has_no_series() -> None:
+    off = attrs.evolve(MAIN, websocket=UpstreamMode.OFF)
+    world = World(snapshot=snapshot_of(off))
+
+    assert await shown(world.measuring(), "relayd_sessions_open") == {
+        '{account="main",dialect="realtime"}': 0
+    }
+
+
+async def test_what_a_session_without_an_account_relays_counts_too() -> None:
+    world = World()
+    measuring = world.measuring()
+    session = world.open("t", dialect="responses", account="")
+    session.relay(up=(1, 10), down=(3, 70))
+
+    await shown(measuring, "relayd_bytes_total")
+    measuring.hear(session.ended())
+    world.sessions.clear()
+
+    where = 'account="-",dialect="responses"'
+    assert await shown(measuring, "relayd_bytes_total") == {
+        f'{{{where},direction="up"}}': 10,
+        f'{{{where},direction="down"}}': 70,
+    }
+    assert await shown(measuring, "relayd_sessions_total") == {
+        f'{{{where},fault="none",reason="client_closed"}}': 1
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import trio
 
 from relayd.config.mistakes import ConfigError, Mistake
 from relayd.config.schema import LedgerSettings, LogSettings, ServerSettings, Settings
+from relayd.config.secret import Secret
 from relayd.config.snapshot import Snapshot
 from relayd.observe.events import LogEvent
 from relayd.service import app
@@ -27,6 +29,7 @@ from relayd.service.reload import (
     log_mistakes,
 )
 from tests.conftest import LogLines
+from tests.integration.pages import table_below
 
 
 @attrs.define(eq=False)
@@ -88,6 +91,58 @@ async def stage(tmp_path: Path, log_lines: LogLines) -> AsyncIterator[Stage]:
         yield Stage(tmp_path, nursery, File(Snapshot.of(settings)))
         nursery.cancel_scope.cancel()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def every_setting() -> Iterator[str]:
+    """The path of each; the tables of keys and accounts as one, prices as the file's name."""
+    for section in attrs.fields(Settings):
+        default = getattr(Settings(), section.name)
+        if isinstance(default, tuple):
+            yield section.name
+        elif section.name != "prices":
+            yield from (f"{section.name}.{each.name}" for each in attrs.fields(type(default)))
+
+
+def test_the_page_for_operators_says_of_every_setting_what_a_reload_does_with_it() -> None:
+    rows = table_below("operating.md", "## Change the configuration")
+    told = {path: _rows_about(path, rows) for path in every_setting()}
+
+    assert {path: len(about) for path, about in told.items() if len(about) != 1} == {}
+    restart = {path for path, [does] in told.items() if does.startswith("need a restart")}
+    assert restart == set(AT_START)
+
+
+def _rows_about(path: str, rows: list[list[str]]) -> list[str]:
+    """What the rows say that name a setting, or the table that it is in."""
+    names = {path, path.partition(".")[0]}
+    return [does for words, does in rows if names & set(re.findall(r"`([a-z_.]+)`", words))]
+
+
+OTHERWISE = {
+    "server.admin": "unix:elsewhere.sock",
+    "server.admin_token": Secret("another-token"),
+    "state.url": "memory:other",
+    "state.on_failure": "closed",
+    "ledger.url": "sqlite:elsewhere.db",
+    "ledger.on_failure": "spill",
+}
+
+
+@pytest.mark.parametrize("path", AT_START)
+async def test_what_takes_a_restart_is_said_and_not_done(
+    stage: Stage, log_lines: LogLines, path: str
+) -> None:
+    running = await stage.start()
+    settings, (section, name) = stage.file.content.settings, path.split(".")
+    changed = attrs.evolve(getattr(settings, section), **{name: OTHERWISE[path]})
+    stage.file.content = Snapshot.of(attrs.evolve(settings, **{section: changed}))
+
+    outcome = await running.reload()
+
+    assert (outcome.applied, outcome.postponed) == (True, (path,))
+    (line,) = log_lines.of(LogEvent.CONFIG_POSTPONED)
+    assert (line["path"], line["level"]) == (path, "warning")
+    assert "another-token" not in str(log_lines.of(LogEvent.CONFIG_POSTPONED))
 
 
 def test_what_is_used_at_the_start_alone_are_settings_that_exist_and_are_documented() -> None:

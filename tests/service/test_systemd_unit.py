@@ -31,8 +31,9 @@ def settings(path: Path = UNIT) -> dict[str, str]:
 
 
 def all_of(name: str) -> list[str]:
-    """Every value that the service has for ``name``, in order."""
-    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+    """Every value that the service has for ``name``, in order, with its continued lines."""
+    text = UNIT.read_text().replace("\\\n", " ")
+    return re.findall(rf"^{name}=(.*)$", text, re.MULTILINE)
 
 
 @pytest.fixture
@@ -83,12 +84,23 @@ def test_a_refused_configuration_is_not_tried_again() -> None:
     assert settings()["RestartPreventExitStatus"] == "78"
 
 
-def test_a_reload_checks_the_file_that_is_served_before_it_says_so() -> None:
-    check, hang_up = all_of("ExecReload")
-    (serve,) = all_of("ExecStart")
+def test_a_reload_is_of_the_file_that_is_served() -> None:
+    (reload,), (serve,) = all_of("ExecReload"), all_of("ExecStart")
+    command, config = serve.split(" serve ")
 
-    assert check == serve.replace(" serve ", " check ")
-    assert hang_up == "/bin/kill -HUP $MAINPID"
+    assert f'config="{config}"' in reload
+    assert f"{command} reload $$config" in reload
+
+
+def test_a_reload_does_not_read_what_is_for_the_service_alone() -> None:
+    """``ExecReload=`` sees no credentials: a check of the whole file would find them missing."""
+    assert not [line for line in all_of("ExecReload") if "relayd check" in line]
+
+
+def test_every_variable_of_a_reload_is_left_to_its_shell() -> None:
+    (reload,) = all_of("ExecReload")
+
+    assert re.findall(r"(?<!\$)\$(?!\$)", reload) == []
 
 
 def test_the_watchdog_is_fed_and_a_loop_that_hangs_is_started_again() -> None:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason, Side
 from relayd.protocol.flow import Standing
 from relayd.protocol.frames import Opcode, encode_frame
-from relayd.session.closing import CLOSE_GRACE_S, CLOSE_TEXTS, Closed, close_both
+from relayd.session.closing import CLOSE_GRACE_S, CLOSE_TEXTS, Closed, close_all
 from relayd.transport.reactor import Reactor
 from tests.faults.wire import CLOSE, SOON_S, TEXT, Ended, Frame, Wire, close
 from tests.faults.wire import Ending as WireEnding
@@ -61,11 +61,11 @@ class Stage:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear, self.ends.client.far, self.client)
             nursery.start_soon(hear, self.ends.upstream.far, self.upstream)
-            return await close_both(
+            return await close_all(
                 self.reactor,
                 self.ends.client.endpoint,
                 self.ends.upstream.endpoint,
-                fallen(reason, **more),
+                verdict=fallen(reason, **more),
                 last_words=words,
             )
 
@@ -197,11 +197,11 @@ async def test_peers_that_do_not_answer_are_waited_for_no_longer_than_the_grace(
             begin = trio.current_time()
 
             with trio.fail_after(SOON_S):
-                await close_both(
+                await close_all(
                     reactor,
                     ends.client.endpoint,
                     ends.upstream.endpoint,
-                    fallen(Reason.KILLED),
+                    verdict=fallen(Reason.KILLED),
                     last_words=b"",
                 )
 
@@ -219,11 +219,11 @@ async def test_a_client_that_takes_nothing_in_the_grace_is_reset(
             nursery.start_soon(reactor.run)
             ends.client.block(trio.current_time())
 
-            await close_both(
+            await close_all(
                 reactor,
                 ends.client.endpoint,
                 ends.upstream.endpoint,
-                fallen(Reason.KILLED),
+                verdict=fallen(Reason.KILLED),
                 last_words=b"",
             )
 
@@ -243,11 +243,11 @@ async def test_cancelling_does_not_cut_the_goodbye_short(stage: Stage) -> None:
             nursery.start_soon(hear_shielded, stage.ends.client.far, stage.client)
             nursery.start_soon(hear_shielded, stage.ends.upstream.far, stage.upstream)
             scope.cancel()
-            await close_both(
+            await close_all(
                 stage.reactor,
                 stage.ends.client.endpoint,
                 stage.ends.upstream.endpoint,
-                fallen(Reason.DRAIN),
+                verdict=fallen(Reason.DRAIN),
                 last_words=b"",
             )
 

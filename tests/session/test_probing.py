@@ -19,7 +19,8 @@ from relayd.observe.events import LogEvent
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.health import PROBE_EVERY_S
 from relayd.routing.roster import Roster, Seat
-from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
+from relayd.session.attempts import AttemptFailed
+from relayd.session.connecting import Connected, Connector, Wish
 from relayd.session.probing import LOOK_EVERY_S, PROBE_S, probe, probe_disabled
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.resolve import Resolver

@@ -28,6 +28,7 @@ from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.routing.classify import Failure, FailureKind
 from relayd.session.closing import Closed
 from relayd.session.reporter import Reporter, Timing
+from relayd.session.turn_lines import Place
 from tests.conftest import LogLines
 from tests.session.ends import fallen
 
@@ -111,6 +112,7 @@ def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> No
         "estimated": False,
         "cost_usd": 4.2e-08,
         "reason": "completed",
+        **dict.fromkeys(attrs.asdict(Place())),
     }
     assert told.events == [
         TurnEnded(

@@ -356,19 +356,27 @@ async def test_a_bug_in_a_task_ends_this_session_likewise(stage: Stage) -> None:
     assert len(stage.log.of(LogEvent.SESSION_CRASHED)) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "kind", "close", "fault"),
+    [
+        (Reason.UPSTREAM_SILENT, "server_error", 1011, "upstream"),
+        (Reason.KEY_EXPIRED, "permission_error", 1008, "client"),
+        (Reason.BUDGET_EXHAUSTED, "insufficient_quota", 1008, "client"),
+    ],
+)
 async def test_an_error_event_goes_before_the_close_where_the_ending_has_one(
-    stage: Stage,
+    stage: Stage, reason: Reason, kind: str, close: int, fault: str
 ) -> None:
     stage.start()
     await stage.client.send(frame(TEXT, CREATE))
     await stage.upstream.frame()
 
-    stage.session.verdict.end(Reason.UPSTREAM_SILENT)
+    stage.session.verdict.end(reason)
 
     error = json.loads((await stage.client.frame()).payload)["error"]
-    assert (error["type"], error["code"]) == ("server_error", "upstream_silent")
-    assert await stage.told(stage.client) == 1011
-    assert (await stage.ended())["fault"] == "upstream"
+    assert (error["type"], error["code"]) == (kind, reason.value)
+    assert await stage.told(stage.client) == close
+    assert (await stage.ended())["fault"] == fault
 
 
 # -- leaving

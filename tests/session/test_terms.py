@@ -11,7 +11,7 @@ from relayd.config.accounts import AccountSettings
 from relayd.config.schema import KeySettings, Settings
 from relayd.config.secret import KeyDigest
 from relayd.config.snapshot import Key, Snapshot
-from relayd.core.endings import Reason
+from relayd.core.endings import ENDINGS, Reason
 from relayd.session.terms import account_removed, removed, term_of
 
 NOON = datetime.datetime(2026, 11, 1, 12, tzinfo=datetime.UTC)
@@ -46,7 +46,7 @@ def test_who_asks_after_the_expiry_hears_when_it_was() -> None:
 
     refuse = term_of(key, 100.0, 3600.0, WALL - 1).refuse
 
-    assert refuse.code == "key_expired"
+    assert (refuse.kind, refuse.code) == (ENDINGS[Reason.KEY_EXPIRED].error_type, "key_expired")
     assert "2026-11-01T12:00:00+00:00" in refuse.message
 
 

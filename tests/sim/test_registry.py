@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from relayd.config.providers import Provider
+from relayd.config.providers import SIMULATED, Provider
 from relayd.sim.registry import SIMULATORS
 
 
 def test_every_simulated_provider_has_its_simulator() -> None:
-    simulated = {p.dialect.value for p in Provider if p.is_simulated}
+    simulated = {p.removeprefix(SIMULATED) for p in Provider if p.is_simulated}
 
     assert simulated == set(SIMULATORS)
 

@@ -150,3 +150,32 @@ async def test_it_holds_what_a_plain_dict_with_times_would(
     for _ in operations:
         await store.put("last", b"")
     assert len(store) <= 1 + sum(1 for _, until in model.values() if until == float("inf"))
+
+
+async def test_a_store_that_forgets_drops_what_would_expire_first() -> None:
+    store = MemoryStore(lambda: 0.0, entries_max=2, forgets=True)
+    await store.put("late", b"1", ttl_s=9.0)
+    await store.put("soon", b"2", ttl_s=5.0)
+
+    await store.put("new", b"3", ttl_s=7.0)
+
+    assert await store.get("soon") is None
+    assert [await store.get(key) for key in ("late", "new")] == [b"1", b"3"]
+
+
+async def test_a_store_that_forgets_changes_what_it_has_without_forgetting() -> None:
+    store = MemoryStore(lambda: 0.0, entries_max=2, forgets=True)
+    await store.put("a", b"1", ttl_s=5.0)
+    await store.put("b", b"1", ttl_s=6.0)
+
+    await store.put("a", b"2", ttl_s=5.0)
+
+    assert [await store.get(key) for key in ("a", "b")] == [b"2", b"1"]
+
+
+async def test_a_store_that_forgets_keeps_what_stays_for_good() -> None:
+    store = MemoryStore(lambda: 0.0, entries_max=1, forgets=True)
+    await store.put("a", b"1")
+
+    with pytest.raises(StoreError, match="full"):
+        await store.put("b", b"1", ttl_s=5.0)

@@ -146,11 +146,16 @@ class Stage:
         )
 
     async def failure(
-        self, account: Account, url: str = UPSTREAM, *, deadline: float | None = None
+        self,
+        account: Account,
+        url: str = UPSTREAM,
+        *,
+        deadline: float | None = None,
+        is_learned: bool = False,
     ) -> DialError:
         """Why there is no tunnel. It tells no secret, and nothing of relayd's stays open."""
         with pytest.raises(DialError) as caught:
-            await self.connect(account, url, deadline=deadline)
+            await self.connect(account, url, deadline=deadline, is_learned=is_learned)
         for shown in (str(caught.value), repr(caught.value), repr(account)):
             assert "canary" not in shown
             assert base64.b64encode(b"canary-user:")[:12].decode() not in shown
@@ -689,6 +694,86 @@ async def test_what_a_peer_handed_out_is_checked_before_the_proxy_hears_of_it(
         await stage.connect(account, url, is_learned=True)
 
     assert stage.wires == []
+
+
+BY_ADDRESS = b"\x05\x01\x00\x01\x08\x08\x08\x08\x01\xbb"
+ASKED_BY_ADDRESS: list[tuple[str, Play]] = [
+    ("http", says(b"CONNECT 8.8.8.8:443 HTTP/1.1\r\nHost: 8.8.8.8:443\r\n\r\n", OK)),
+    ("socks5", says(GREETING, b"\x05\x00", BY_ADDRESS, DONE)),
+    ("socks5h", says(GREETING, b"\x05\x00", BY_ADDRESS, DONE)),
+]
+ASKED_BY_NAME: list[tuple[str, Play]] = [
+    ("http", says(b"CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n", OK)),
+    ("socks5h", says(GREETING, b"\x05\x00", BY_NAME, DONE)),
+]
+
+
+@pytest.mark.parametrize(("scheme", "play"), ASKED_BY_ADDRESS)
+async def test_of_a_name_that_a_peer_handed_out_the_proxy_hears_a_checked_address(
+    stage: Stage, scheme: str, play: Play
+) -> None:
+    """Else the name might lead it to another one: its resolver differs, and so does the moment."""
+    stage.names = {"api.example": ["10.0.0.1", "8.8.8.8"]}
+    account = await stage.account(scheme, play)
+
+    await works(await stage.connect(account, is_learned=True), stage.wires[0])
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+@pytest.mark.parametrize("addresses", [["10.0.0.1", "fd00::1"], ["::ffff:169.254.169.254"]])
+async def test_a_name_that_a_peer_handed_out_leads_nowhere_private_through_a_proxy(
+    stage: Stage, scheme: str, addresses: list[str]
+) -> None:
+    stage.names = {"api.example": addresses}
+    account = await stage.account(scheme, ignores)
+
+    error = await stage.failure(account, is_learned=True)
+
+    assert error.kind is DialErrorKind.ADDRESS_REFUSED
+    assert stage.wires == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+async def test_a_name_that_a_peer_handed_out_and_nobody_knows_here_does_not_reach_a_proxy(
+    stage: Stage, scheme: str
+) -> None:
+    account = await stage.account(scheme, ignores)
+
+    error = await stage.failure(account, is_learned=True)
+
+    assert error.kind is DialErrorKind.NAME_NOT_RESOLVED
+    assert stage.wires == []
+
+
+@pytest.mark.parametrize("is_learned", [False, True])
+@pytest.mark.parametrize(("scheme", "play"), ASKED_BY_NAME)
+async def test_where_private_addresses_are_allowed_every_name_is_the_proxy_s_to_resolve(
+    stage: Stage, scheme: str, play: Play, is_learned: bool
+) -> None:
+    account = await stage.account(scheme, play, allow_private=True)
+
+    await works(await stage.connect(account, is_learned=is_learned), stage.wires[0])
+
+
+async def test_an_http_proxy_is_asked_for_the_next_address_where_one_does_not_answer_it(
+    stage: Stage,
+) -> None:
+    stage.names = {"api.example": ["1.1.1.1", "8.8.8.8"]}
+    refused = answers(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+    account = await stage.account("http", refused, answers(OK))
+
+    await works(await stage.connect(account, is_learned=True), stage.wires[1])
+
+    assert [bytes(wire.seen).split()[1] for wire in stage.wires] == [b"1.1.1.1:443", b"8.8.8.8:443"]
+
+
+async def test_an_http_proxy_that_forbids_an_address_is_asked_for_no_other(stage: Stage) -> None:
+    stage.names = {"api.example": ["1.1.1.1", "8.8.8.8"]}
+    account = await stage.account("http", answers(b"HTTP/1.1 403 Forbidden\r\n\r\n"), ignores)
+
+    assert "status 403" in (await stage.failure(account, is_learned=True)).message
+
+    assert len(stage.wires) == 1
 
 
 # -- time

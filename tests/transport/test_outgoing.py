@@ -84,7 +84,7 @@ def resolved(*hosts: str) -> list[Address]:
 def refused(host: str, *addresses: str) -> str:
     with pytest.raises(AddressRefused) as caught:
         check_resolved(host, resolved(*addresses), allow_private=False)
-    assert caught.value.kind is DialErrorKind.NETWORK_UNREACHABLE
+    assert caught.value.kind is DialErrorKind.ADDRESS_REFUSED
     return caught.value.message
 
 

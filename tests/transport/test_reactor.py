@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
 import trio
-import trustme
 
 from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
@@ -39,12 +36,11 @@ from relayd.transport.pace import EVENTS_MAX
 from relayd.transport.reactor import RECEIVE_MAX_BYTES, Reactor
 from relayd.transport.records import More, receive_records
 from relayd.transport.table import BATCH_MAX
+from tests.transport.peers import LARGE, Contexts, Peer, make_peer
 
 SOON = 5.0
 BUDGET = 1 << 26
 MESSAGE_MAX = 1 << 24
-RESET = struct.pack("ii", 1, 0)
-SMALL, LARGE = 8192, 1 << 20
 
 
 class Reader:
@@ -88,46 +84,6 @@ class Noticing:
 
     def oversize(self, head: bytes | bytearray, now: float) -> Notice | None:
         return None
-
-
-@attrs.define
-class Peer:
-    """The other end of one side: what it has read, and the endpoint that serves it."""
-
-    sock: socket.socket
-    endpoint: Endpoint
-    events: list[Event]
-    got: bytearray = attrs.Factory(bytearray)
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def send_most(self, data: bytes) -> int:
-        """Send without blocking; how much was taken."""
-        sent = 0
-        while sent < len(data):
-            try:
-                sent += self.sock.send(data[sent:])
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                break
-        return sent
-
-    def read(self, count: int = 1 << 20) -> bytes:
-        """Read what is there, up to ``count``; all of it is in ``got`` too."""
-        before = len(self.got)
-        while len(self.got) - before < count:
-            try:
-                data = self.sock.recv(min(65536, count - len(self.got) + before))
-            except (BlockingIOError, ssl.SSLWantReadError):
-                break
-            if not data:
-                break
-            self.got += data
-        return bytes(self.got[before:])
-
-    def reset(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.sock.close()
 
 
 @attrs.define
@@ -193,56 +149,6 @@ class Rig:
         assert self.hold.bytes_held == 0
 
 
-@attrs.frozen
-class Contexts:
-    server: ssl.SSLContext
-    client: ssl.SSLContext
-
-
-@pytest.fixture(scope="module")
-def contexts() -> Contexts:
-    authority = trustme.CA()
-    made = Contexts(
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    )
-    authority.issue_cert("upstream.test").configure_cert(made.server)
-    authority.configure_trust(made.client)
-    return made
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return ours, theirs
-
-
-def tls_pair(
-    contexts: Contexts, side: Side, pair: tuple[socket.socket, socket.socket]
-) -> tuple[socket.socket, socket.socket]:
-    """``pair`` with shaken hands; relayd is the server of a client, and an upstream's client."""
-    ours, theirs = pair
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    server, client = (ours, theirs) if side is Side.CLIENT else (theirs, ours)
-    served = contexts.server.wrap_socket(server, server_side=True, do_handshake_on_connect=False)
-    dialled = contexts.client.wrap_socket(
-        client, server_hostname="upstream.test", do_handshake_on_connect=False
-    )
-    waiting = [dialled, served]
-    for one in itertools.islice(itertools.cycle([dialled, served]), 100):
-        if one in waiting:
-            try:
-                one.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            waiting.remove(one)
-    assert not waiting
-    return (served, dialled) if side is Side.CLIENT else (dialled, served)
-
-
 def receive_until_end(sock: socket.socket) -> None:
     """Read the bare connection, also below TLS, up to its FIN."""
     while socket.socket.recv(sock, 65536):
@@ -257,24 +163,7 @@ def build(contexts: Contexts) -> Iterator[Build]:
     rigs: list[Rig] = []
 
     def peer(kind: str, side: Side, hold: HoldBudget) -> Peer:
-        match kind:
-            case "unix":
-                ours, theirs = socket.socketpair()
-            case "tcp":
-                ours, theirs = tcp_pair()
-            case "tls":
-                ours, theirs = tls_pair(contexts, side, tcp_pair())
-            case _:  # where the kernel must not free room by itself
-                ours, theirs = tls_pair(contexts, side, socket.socketpair())
-        for sock in (ours, theirs):
-            sock.setblocking(False)
-        # Towards a peer little fits into the sockets, from it much.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGE)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE)
-        events: list[Event] = []
-        return Peer(theirs, Endpoint(ours, side, hold, 0.0), events)
+        return make_peer(kind, side, hold, contexts)
 
     def build_one(client: str = "unix", upstream: str = "unix", hold_bytes: int = BUDGET) -> Rig:
         hold = HoldBudget(hold_bytes)

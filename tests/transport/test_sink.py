@@ -19,6 +19,7 @@ from relayd.protocol.flow import Standing
 from relayd.protocol.frames import Opcode, apply_mask, encode_frame
 from relayd.transport.records import RECORD_BYTES
 from relayd.transport.sink import NOTES_MAX_BYTES, Sink
+from tests.properties.streams import frames_in
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -659,3 +660,103 @@ def test_a_preface_goes_out_before_what_comes_first_and_by_settling_where_nothin
 
             assert far.recv(100) == (b"101frame" if then_writes else b"101")
             assert hold.bytes_held == 0
+
+
+# -- whole messages towards a peer that nobody relays to
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_message_is_sent_whole_and_masked_towards_an_upstream(build: Build, masked: bool) -> None:
+    bench = build(masked=masked)
+
+    assert bench.sink.send_message(b'{"create":1}', 3.0)
+
+    (sent,) = frames_in(bench.got)
+    assert (sent.opcode, sent.fin, sent.payload) == (Opcode.TEXT, True, b'{"create":1}')
+    assert sent.wire == bench.got
+    assert bool(bench.got[1] & 0x80) == masked
+    assert bench.sink.last_sent == 3.0
+    assert bench.hold.bytes_held == 0
+
+
+def test_messages_that_the_socket_does_not_take_wait_in_order_and_are_counted(
+    build: Build,
+) -> None:
+    bench = build(4, 0)
+
+    assert bench.sink.send_message(b"one", 1.0)
+    assert bench.sink.send_message(b"two" * 100, 1.0)
+    assert bench.sink.blocked
+    assert bench.hold.bytes_held == 305
+    assert not bench.sink.flush(2.0)
+    assert bench.sink.flush(2.0)
+
+    assert [one.payload for one in frames_in(bench.got)] == [b"one", b"two" * 100]
+
+
+def test_a_message_without_room_is_refused_and_nothing_of_it_is_sent(build: Build) -> None:
+    bench = build(hold_bytes=100)
+
+    assert not bench.sink.send_message(bytes(90), 1.0)
+
+    assert bench.got == b""
+    assert bench.hold.bytes_held == 0
+    assert not bench.sink.over_budget
+    assert bench.sink.send_message(bytes(86), 1.0)
+
+
+def test_a_message_behind_a_close_or_to_a_lost_peer_is_dropped(build: Build) -> None:
+    bench = build()
+    bench.sink.close(1000, "", 1.0)
+    sent = bench.got
+
+    assert bench.sink.send_message(b"late", 1.0)
+    assert bench.got == sent
+
+    lost = build(OSError(errno.EPIPE, "lost"))
+    assert lost.sink.send_message(b"one", 1.0)
+    assert lost.sink.broken
+    assert lost.sink.send_message(b"two", 1.0)
+    assert lost.got == b""
+
+
+def test_a_ping_that_waits_goes_behind_the_message_before_it(build: Build) -> None:
+    bench = build(2, 0)
+    bench.sink.send_message(b"one", 1.0)
+    bench.sink.ping(b"p", 1.0)
+    bench.sink.send_message(b"two", 1.0)
+    while not bench.sink.flush(1.0):
+        pass
+
+    assert [one.payload for one in parse(bench.got)[0]] == [b"one", b"p", b"two"]
+
+
+# -- at rest
+
+
+def test_a_sink_is_at_rest_when_all_is_sent_up_to_a_boundary(build: Build) -> None:
+    bench = build()
+    assert bench.sink.at_rest
+    bench.sink.write([frame(Opcode.TEXT, b"a", fin=False)], MESSAGE, 1.0)
+    assert not bench.sink.at_rest
+    bench.sink.write([frame(Opcode.CONTINUATION, b"b")], BOUNDARY, 1.0)
+    assert bench.sink.at_rest
+
+    bench.sink.close(1000, "", 1.0)
+    assert not bench.sink.at_rest
+
+
+def test_a_sink_with_bytes_or_a_slot_that_waits_or_a_lost_peer_is_not_at_rest(
+    build: Build,
+) -> None:
+    blocked = build(1, 0)
+    blocked.sink.send_message(b"one", 1.0)
+    assert not blocked.sink.at_rest
+
+    slotted = build()
+    slotted.sink.preface(b"HTTP/1.1 101\r\n\r\n")
+    assert not slotted.sink.at_rest
+
+    lost = build(OSError(errno.EPIPE, "lost"))
+    lost.sink.send_message(b"one", 1.0)
+    assert not lost.sink.at_rest

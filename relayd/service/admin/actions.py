@@ -38,7 +38,7 @@ from relayd.service.http.request import Request
 from relayd.service.http.responses import Json
 from relayd.service.reload import ReloadOutcome
 from relayd.session.accounts import log_changes
-from relayd.session.connecting import AttemptFailed
+from relayd.session.attempts import AttemptFailed
 from relayd.session.probing import probe
 
 log = get_logger()

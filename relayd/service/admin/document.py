@@ -25,14 +25,14 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = """\
 What operators and their programs can ask of a running relayd, over `server.admin`. On a unix \
 socket whoever may open the file may ask; over TCP every request carries \
-`Authorization: Bearer` with `server.admin_token` and names a loopback host with its port. A \
-request with an `Origin` header is refused: this is not for web pages. A GET answers HEAD too. \
-Names are those of the log (docs/events.md); what is not known is null."""
+`Authorization: Bearer` with `server.admin_token`, and its Host is the listener's own address or \
+a loopback one. A request with an `Origin` header is refused: this is not for web pages. A GET \
+answers HEAD too. Names are those of the log (docs/events.md); what is not known is null."""
 
 _COMMON: Final = {
     HTTPStatus.BAD_REQUEST: "The request is malformed, or has a parameter that is not known.",
     HTTPStatus.UNAUTHORIZED: "Over TCP: the admin token is missing or wrong.",
-    HTTPStatus.FORBIDDEN: "The request has an Origin; or, over TCP, the Host is no loopback.",
+    HTTPStatus.FORBIDDEN: "The request has an Origin; or, over TCP, the Host is another.",
 }
 _MEANINGS: Final = {
     HTTPStatus.NOT_FOUND: "There is no such session or account.",

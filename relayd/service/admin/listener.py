@@ -15,6 +15,7 @@ import attrs
 import msgspec
 import trio
 
+from relayd.config.address import TcpAddress
 from relayd.config.secret import Secret
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
@@ -33,6 +34,7 @@ from relayd.service.admin.shapes import Live, Ready
 from relayd.service.admin.state import Operations
 from relayd.service.admin.views import NO_STORE, Views, answer
 from relayd.service.http.connection import HttpConnection
+from relayd.service.http.exchange import UNWELCOME
 from relayd.service.http.refusals import HttpRefused, refused_response
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json, Response, Stream, encode_whole
@@ -40,12 +42,14 @@ from relayd.service.http.router import Route, Router
 from relayd.service.http.service import (
     Handler,
     HttpLimits,
+    OnRequest,
     Outcome,
     RequestFacts,
     Service,
+    log_request,
     new_request_id,
+    nobody,
 )
-from relayd.service.public import line_of
 from relayd.transport import raw
 from relayd.transport.errors import DialError
 
@@ -63,6 +67,9 @@ CONNECTIONS_MAX: Final = 64
 
 CONNECTIONS_REFUSED_FROM: Final = 2 * CONNECTIONS_MAX
 """With so many requests being answered, further connections are closed unread."""
+
+PART_S: Final = 1.0
+"""How long a client gets to take the refusal of what became no request, and hang up."""
 
 _RECEIVE_BYTES: Final = 16384
 _TIMEOUT: Final = Refusal(
@@ -89,13 +96,20 @@ class Admin:
 
     Attributes:
         token: Demanded of TCP clients; without one none of them is let in. May be replaced.
+        own: What TCP clients may call the listener beside its loopback names; see
+            :func:`relayd.service.admin.access.own_addresses`.
         readiness: Asked for each ``/readyz``.
         operations: What else can be asked and done; ``None`` serves the probes alone.
+        on_request: Hears of every request that has ended, and of what became none.
+        on_crash: Told of a bug that ended a whole connection.
     """
 
     token: Secret | None
     readiness: Callable[[], Readiness]
     operations: Operations | None = None
+    own: tuple[TcpAddress, ...] = ()
+    on_request: OnRequest = nobody
+    on_crash: Callable[[], None] = lambda: None
     router: Router = attrs.field(init=False)
     _actions: Actions | None = attrs.field(default=None, init=False)
     _hold: HoldBudget = attrs.field(factory=lambda: HoldBudget(BODY_MAX_BYTES), init=False)
@@ -129,6 +143,7 @@ class Admin:
             try:
                 await self._serve(visitor)
             except Exception as error:  # noqa: BLE001 - the boundary of an admin connection: a bug here ends one
+                self.on_crash()
                 log.error(LogEvent.REQUEST_CRASHED, traceback=error)
             finally:
                 self._visitors.discard(visitor)
@@ -153,7 +168,38 @@ class Admin:
         if head is not None:
             await visitor.connection.serve(head, reader.leftover)
         else:
-            await _turn_away(sock, refusal or _TIMEOUT)
+            await self._turn_away(visitor.connection, refusal or _TIMEOUT)
+
+    async def _turn_away(self, connection: HttpConnection, refusal: Refusal) -> None:
+        """Answer what became no request, and let the client take the answer."""
+        request_id, response = new_request_id(), refused_response(refusal)
+        data = encode_whole(response, request_id=request_id, close=True, head_only=False)
+        outcome = Outcome.STOPPED
+        try:
+            with trio.move_on_after(PART_S):
+                await raw.send_all(connection.sock, data)
+                outcome = Outcome.COMPLETE
+                connection.sock.shutdown(socket.SHUT_WR)
+                await raw.drop_rest(connection.sock)
+        except (DialError, OSError):
+            if outcome is Outcome.STOPPED:  # else it left without hearing the end
+                outcome = Outcome.CLIENT_GONE
+        finally:
+            self._told(
+                RequestFacts(
+                    request_id=request_id,
+                    method=None,
+                    route=None,
+                    status=response.status,
+                    outcome=outcome,
+                    reason=refusal.code.value,
+                    key=None,
+                    client_address=connection.client_address(None),
+                    duration_ms=0,
+                    bytes_in=0,
+                    bytes_out=len(data) if outcome is Outcome.COMPLETE else 0,
+                )
+            )
 
     def _service(self, *, tcp: bool) -> Service:
         limits = HttpLimits(
@@ -164,7 +210,7 @@ class Admin:
         )
 
         async def handle(request: Request) -> Response:
-            refusal = refuse_access(request.head, self.token, tcp=tcp)
+            refusal = refuse_access(request.head, self.token, tcp=tcp, own=self.own)
             if refusal is not None:
                 raise HttpRefused(refusal)
             return await self.router(request)
@@ -174,8 +220,9 @@ class Admin:
         )
 
     def _told(self, facts: RequestFacts) -> None:
-        """A request has ended: its line, and what was to wait for its answer."""
-        _write_line(facts)
+        """A request has ended: its line, its metrics, and what was to wait for its answer."""
+        log_request(facts, quiet=_is_quiet(facts))
+        self.on_request(facts)
         if self._actions is not None and self._actions.wants_drain:
             self._actions.wants_drain = False
             self._actions.operations.drain()
@@ -239,27 +286,7 @@ class Admin:
         return answer(said, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-async def _turn_away(sock: socket.socket, refusal: Refusal) -> None:
-    """Answer what became no request, and let the client take the answer."""
-    response = refused_response(refusal)
-    data = encode_whole(response, request_id=new_request_id(), close=True, head_only=False)
-    with trio.move_on_after(1.0):
-        try:
-            await raw.send_all(sock, data)
-            sock.shutdown(socket.SHUT_WR)
-            await raw.drop_rest(sock)
-        except (DialError, OSError):
-            return  # it left
-
-
-def _write_line(facts: RequestFacts) -> None:
-    """One line for each request: at level info where it changed something, else debug."""
-    if facts.outcome is Outcome.CRASHED:
-        log.error(
-            LogEvent.REQUEST_CRASHED,
-            request_id=facts.request_id,
-            route=facts.route,
-            traceback=facts.error,
-        )
-    write = log.info if facts.method == "POST" and facts.route is not None else log.debug
-    write(LogEvent.REQUEST_ENDED, **line_of(facts))
+def _is_quiet(facts: RequestFacts) -> bool:
+    """Whether a request's line can be at level debug: it changed nothing, nobody was kept out."""
+    acted = facts.method == "POST" and facts.route is not None
+    return not acted and facts.status not in UNWELCOME

@@ -78,9 +78,9 @@ async def account_checks(roster: Roster) -> list[Check]:
     slices, now = Slices(), trio.current_time()
     for standing in roster.standings():
         await slices.looked_at()
-        dialect = standing.account.provider.dialect
-        enabled[dialect] = enabled.get(dialect, 0) + standing.account.enabled
-        available[dialect] = available.get(dialect, 0) + takes_sessions(standing, now)
+        for dialect in filter(standing.account.speaks, standing.account.provider.dialects):
+            enabled[dialect] = enabled.get(dialect, 0) + standing.account.enabled
+            available[dialect] = available.get(dialect, 0) + takes_sessions(standing, now)
     required = not any(available.values())
     checks = [
         _check(

@@ -176,7 +176,13 @@ OPERATIONS: Final = (
         "Give an account no new session, until the next reload or restart.",
         {200: AccountChanged, 404: ErrorAnswer},
     ),
-    _get("/admin/v1/pools", "list_pools", "The sockets kept to upstreams.", PoolPage),
+    _get(
+        "/admin/v1/pools",
+        "list_pools",
+        "The sockets kept to upstreams, and who uses them.",
+        PoolPage,
+        _PAGE,
+    ),
     _get(
         "/admin/v1/keys",
         "list_keys",

@@ -61,8 +61,13 @@ class SessionView(Shape):
     dialect: Dialect
     key: str
     tenant: str
-    account: str
-    model: Annotated[str | None, Meta(description="The model the client asked for.")]
+    account: Annotated[
+        str | None, Meta(description="Null in the responses dialect: each turn has its own.")
+    ]
+    model: Annotated[
+        str | None,
+        Meta(description="The model the client asked for; null where each turn asks for its own."),
+    ]
     client_address: str
     since: Annotated[Moment, Meta(description="When its 101 was written.")]
     duration_s: float
@@ -101,7 +106,7 @@ class AccountView(Shape):
 
     name: str
     provider: Provider
-    dialect: Dialect
+    dialects: tuple[Dialect, ...]
     base_url: Annotated[str | None, Meta(description="Null: a simulated upstream, not started.")]
     state: Annotated[AccountState, Meta(description="What it is good for; as in the metrics.")]
     takes_sessions: Annotated[bool, Meta(description="Whether it would be given one now.")]
@@ -109,7 +114,9 @@ class AccountView(Shape):
         bool,
         Meta(description="Enabled or disabled over this API: until the next reload or restart."),
     ]
-    sessions: int
+    sessions: Annotated[
+        int, Meta(description="Those that go there, and running turns of the responses dialect.")
+    ]
     sessions_max: Annotated[int, Meta(description="0: no limit.")]
     priority: int
     weight: int
@@ -149,11 +156,32 @@ class AccountChanged(Shape):
     probe: Annotated[Probe | None, Meta(description="Null where it was not dialled.")] = None
 
 
-class PoolPage(Shape):
-    """Sockets to upstreams that are kept between sessions."""
+class PoolView(Shape):
+    """The sockets kept to one account, and who uses them, in the words of PgBouncer."""
 
-    pools: Annotated[tuple[dict[str, str], ...], Meta(max_length=0)]
-    message: Annotated[str, Meta(description="Why there are none.")]
+    account: str
+    cl_active: Annotated[int, Meta(description="Leases that are held: one for one or more turns.")]
+    cl_waiting: Annotated[int, Meta(description="Turns that wait for a socket.")]
+    sv_active: Annotated[int, Meta(description="Sockets that are leased.")]
+    sv_idle: Annotated[int, Meta(description="Sockets that nobody uses.")]
+    sv_tested: Annotated[
+        int, Meta(description="Sockets that must answer a ping before they are leased.")
+    ]
+    sv_login: Annotated[int, Meta(description="Sockets that are being opened.")]
+    maxwait_s: Annotated[
+        float, Meta(description="How long the first of those who wait has waited.")
+    ]
+    slots_max: Annotated[int, Meta(description="How many sockets there may be.")]
+    leases: Annotated[int, Meta(description="Given so far.")]
+    reused: Annotated[int, Meta(description="Of these, on a socket that had served another.")]
+
+
+class PoolPage(Shape):
+    """Pools of the accounts that speak the responses dialect, by the account's name."""
+
+    pools: tuple[PoolView, ...]
+    total: int
+    next_cursor: Annotated[str | None, Meta(description="For the next page; null at the end.")]
 
 
 class KeyView(Shape):

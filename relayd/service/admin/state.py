@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,9 +10,10 @@ import attrs
 
 from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason
-from relayd.dialect.base import Conversation
+from relayd.dialect.base import Timed
 from relayd.observe.metrics_text import TextFormat
-from relayd.protocol.flow import Flow
+from relayd.pool.statistics import AccountPool
+from relayd.protocol.outcomes import Counts
 from relayd.service.admin.usage import Spent
 from relayd.service.reload import ReloadOutcome
 from relayd.session.connecting import Connector
@@ -24,7 +25,7 @@ class LiveEndpoint(Protocol):
     """One side of a session."""
 
     @property
-    def flow(self) -> Flow | None:
+    def flow(self) -> Counts | None:
         """Counts what this side sends; ``None`` while it is not relayed."""
 
 
@@ -36,7 +37,7 @@ class LiveSession(Protocol):
         """Who and where, and what it has used."""
 
     @property
-    def conversation(self) -> Conversation:
+    def conversation(self) -> Timed:
         """Whether a turn runs."""
 
     @property
@@ -69,6 +70,7 @@ class Operations:
         loaded_at: When, in seconds since the epoch.
         sessions: The running ones by id, in the order in which they began.
         connector: Knows the accounts, and dials them.
+        pools: Each account's sockets, by the account's name.
         limits: What keys may use, and do.
         spent: What of a key's budget is spent and set aside.
         metrics: The Prometheus exposition, in pieces.
@@ -83,6 +85,7 @@ class Operations:
     loaded_at: Callable[[], float]
     sessions: Mapping[str, LiveSession]
     connector: Connector
+    pools: Callable[[], Sequence[AccountPool]]
     limits: Limits
     spent: Spent
     metrics: Callable[[TextFormat], AsyncIterable[bytes]]

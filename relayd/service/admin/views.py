@@ -20,6 +20,7 @@ from relayd.config.snapshot import Account, Key
 from relayd.core.money import usd_of
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.observe.metrics_labels import AccountState
+from relayd.pool.statistics import AccountPool
 from relayd.routing.roster import AccountStatistics, Standing
 from relayd.routing.roster import statistics_of as roster_statistics_of
 from relayd.service.admin import paging
@@ -27,7 +28,7 @@ from relayd.service.admin.shapes import (
     ENCODER,
     AccountView,
     KeyView,
-    PoolPage,
+    PoolView,
     SessionView,
     dollars,
     moment,
@@ -105,7 +106,7 @@ class Views:
             dialect=Dialect(facts.dialect),
             key=facts.key,
             tenant=facts.tenant,
-            account=facts.account,
+            account=facts.account or None,
             model=facts.model,
             client_address=session.client_address,
             since=moment(self.operations.wall() - duration_s),
@@ -154,7 +155,7 @@ class Views:
         return AccountView(
             name=account.name,
             provider=account.provider,
-            dialect=account.provider.dialect,
+            dialects=tuple(filter(account.speaks, account.provider.dialects)),
             base_url=_url(account),
             state=state,
             overridden=statistics.overridden,
@@ -192,9 +193,33 @@ class Views:
 
     async def list_pools(self, request: Request) -> Json:
         """``GET /admin/v1/pools``."""
-        paging.parameters(request, ())
-        message = "No dialect of this version keeps sockets to upstreams between sessions."
-        return answer(PoolPage((), message))
+        given = paging.parameters(request, _PAGE)
+        limit, slices = paging.limit_of(given), paging.Slices()
+        pools = self.operations.pools()
+        rest = await paging.after(pools, _name_of_pool, given.get("cursor"))
+        shown = []
+        for pool in rest[:limit]:
+            shown.append(msgspec.Raw(ENCODER.encode(pool_view(pool))))
+            await slices.shown()
+        more = rest[limit - 1].account if len(rest) > limit else None
+        return answer({"pools": shown, "total": len(pools), "next_cursor": more})
+
+
+def pool_view(pool: AccountPool) -> PoolView:
+    """The sockets of one account."""
+    return PoolView(
+        account=pool.account,
+        cl_active=pool.cl_active,
+        cl_waiting=pool.cl_waiting,
+        sv_active=pool.sv_active,
+        sv_idle=pool.sv_idle,
+        sv_tested=pool.sv_tested,
+        sv_login=pool.sv_login,
+        maxwait_s=round(pool.maxwait_s, 3),
+        slots_max=pool.slots_max,
+        leases=pool.leases,
+        reused=pool.reused,
+    )
 
 
 def key_view(key: Key, use: KeyStatistics) -> KeyView:
@@ -293,6 +318,10 @@ def _name_of_standing(standing: Standing) -> str:
 
 def _name_of_key(key: Key) -> str:
     return key.name
+
+
+def _name_of_pool(pool: AccountPool) -> str:
+    return pool.account
 
 
 def _url(account: Account) -> str | None:

@@ -1,7 +1,9 @@
 """One HTTP connection: requests in turn, each answered before the next is read.
 
 Pipelining is not served: clients that are in use do not send it, and a queue of requests would be
-one more buffer that a client can fill.
+one more buffer that a client can fill. Where bytes of a next request come before the response to
+the first is complete, that response is the connection's last, and they are neither read nor
+answered (docs/decisions/0009-pipelining.md).
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ from typing import Final
 import attrs
 import trio
 
-from relayd.core.refusals import Refusal, RefusalCode
+from relayd.core.refusals import Refusal
 from relayd.protocol.head import Head, HeadError
 from relayd.protocol.http1 import RequestReader, framing_of
+from relayd.service.acceptor import Reading, read_within
 from relayd.service.http.exchange import Exchange
 from relayd.service.http.incoming import Incoming
 from relayd.service.http.outgoing import ClientLost, Loss, Outgoing
-from relayd.service.http.refusals import PIPELINING, HttpFault, refused_response
+from relayd.service.http.refusals import refused_response
 from relayd.service.http.responses import encode_whole
 from relayd.service.http.service import Outcome, RequestFacts, Service, new_request_id
 from relayd.transport import raw
 from relayd.transport.errors import DialError
+
+PIPELINING: Final = "pipelining_not_supported"
+"""The code word for what came behind a request too early."""
 
 PART_S: Final = 1.0
 """How long a client gets to take the last response and hang up."""
@@ -40,11 +46,13 @@ class HttpConnection:
         client_address: Where the client is, for requests and the log, by a request's head: a proxy
             may send those of several clients over one connection. ``None`` where no head came.
         service: Who answers, and within which limits.
+        reading: What the heads of later requests are read within, from their first byte on.
     """
 
     sock: socket.socket
     client_address: Callable[[Head | None], str]
     service: Service
+    reading: Reading = read_within
     _incoming: Incoming = attrs.field(init=False)
     _outgoing: Outgoing = attrs.field(init=False)
     _idle: trio.CancelScope | None = attrs.field(default=None, init=False)
@@ -104,9 +112,8 @@ class HttpConnection:
             outgoing=self._outgoing,
         )
         await exchange.run()
-        if exchange.keep and exchange.early:
-            await self._refuse(PIPELINING)
-            return False
+        if exchange.early and exchange.outcome is Outcome.COMPLETE:
+            self._tell(reason=PIPELINING, outcome=Outcome.CUT_OFF)
         return exchange.keep
 
     # -- between requests
@@ -124,30 +131,33 @@ class HttpConnection:
             return None
         reader = RequestReader(limits.head_max_bytes)
         try:
-            with trio.fail_after(limits.head_s):
-                while data:
-                    head = reader.feed(data)
-                    if head is not None:
-                        self._incoming.put_back(reader.leftover)
-                        return head
-                    data = await self._incoming.receive()
-            return None  # it left in the middle of a head
+            head = reader.feed(data)
+            if head is None:  # most come whole
+                with self.reading(limits.head_s):
+                    head = await self._rest_of_head(reader)
         except HeadError as error:
-            refusal = error.refusal
-        except trio.TooSlowError:
-            message = f"The request's head did not arrive within {limits.head_s:g} s."
-            refusal = Refusal(RefusalCode.HEAD_TIMEOUT, message)
-        await self._refuse(refusal)
+            await self._refuse(error.refusal)
+            return None
+        if head is not None:
+            self._incoming.put_back(reader.leftover)
+        return head
+
+    async def _rest_of_head(self, reader: RequestReader) -> Head | None:
+        """A head that has begun; ``None`` where the client leaves in the middle of it."""
+        while data := await self._incoming.receive():
+            head = reader.feed(data)
+            if head is not None:
+                return head
         return None
 
     # -- the end
 
-    async def _refuse(self, refusal: Refusal | HttpFault, head: Head | None = None) -> None:
+    async def _refuse(self, refusal: Refusal, head: Head | None = None) -> None:
         """Answer what became no request, as the connection's last word."""
         request_id = new_request_id()
-        method = None if head is None else head.method
+        head_only = head is not None and head.method == "HEAD"
         response = refused_response(refusal)
-        data = encode_whole(response, request_id=request_id, close=True, head_only=method == "HEAD")
+        data = encode_whole(response, request_id=request_id, close=True, head_only=head_only)
         outcome = Outcome.STOPPED
         try:
             await self._outgoing.send(data)
@@ -156,21 +166,41 @@ class HttpConnection:
             outcome = Outcome(lost.loss.value)
             raise
         finally:
-            self.service.tell(
-                RequestFacts(
-                    request_id=request_id,
-                    method=method,
-                    route=None,
-                    status=response.status,
-                    outcome=outcome,
-                    reason=str(refusal.code),
-                    key=None,
-                    client_address=self.client_address(head),
-                    duration_ms=0,
-                    bytes_in=0,
-                    bytes_out=len(data) if outcome is Outcome.COMPLETE else 0,
-                )
+            self._tell(
+                reason=refusal.code.value,
+                outcome=outcome,
+                request_id=request_id,
+                status=response.status,
+                head=head,
+                bytes_out=len(data) if outcome is Outcome.COMPLETE else 0,
             )
+
+    def _tell(
+        self,
+        *,
+        reason: str,
+        outcome: Outcome,
+        request_id: str | None = None,
+        status: int = 0,
+        head: Head | None = None,
+        bytes_out: int = 0,
+    ) -> None:
+        """What became no request is told like one."""
+        self.service.tell(
+            RequestFacts(
+                request_id=request_id or new_request_id(),
+                method=None if head is None else head.method,
+                route=None,
+                status=status,
+                outcome=outcome,
+                reason=reason,
+                key=None,
+                client_address=self.client_address(head),
+                duration_ms=0,
+                bytes_in=0,
+                bytes_out=bytes_out,
+            )
+        )
 
     async def _part(self) -> None:
         """Send the end of the stream, and let the client take what came before it."""

@@ -51,7 +51,8 @@ class Exchange:
 
     Attributes:
         keep: Whether another request may follow, once it has run.
-        early: Whether bytes came before the response was complete.
+        early: Whether bytes of a next request came before the response was complete. They are
+            not answered, and ``keep`` is not set.
         outcome: How it ended.
     """
 
@@ -100,6 +101,7 @@ class Exchange:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._request.nursery = nursery
                     nursery.start_soon(self._watch)
                     await self._answer(nursery)
                     if self.keep:
@@ -170,16 +172,30 @@ class Exchange:
                 self._lose(Loss.CLIENT_GONE)
                 return
             answer = refused_response(answer)
-        keep = not (self._must_close() or answer.status in UNWELCOME)
+        close = self._must_close() or answer.status in UNWELCOME
         if isinstance(answer, Stream | Sse):
-            await self._send_stream(answer, nursery, close=not keep)
+            # The body may still be read, while the response is made.
+            self.early = not close and self._is_overtaken()
+            close = close or self.early
+            await self._send_stream(answer, nursery, close=close)
         else:
-            await self._send_whole(answer, close=not keep)
+            if not close:
+                self._look()
+                close = self.early or not self._body.drainable
+            await self._send_whole(answer, close=close)
         # No other task has run since the last byte was sent: what is held now came before it.
         self._heartbeat.cancel(reason="the response is complete")
         self.outcome = Outcome.COMPLETE
-        self.keep = keep
-        self.early = self._body.decoder.complete and bool(self.incoming.held)
+        self.early = self.early or (not close and self._is_overtaken())
+        self.keep = not (close or self.early)
+
+    def _look(self) -> None:
+        """Look for bytes of a next request, at the last moment at which they are early."""
+        self.early = self._body.overtaken() or self.early
+
+    def _is_overtaken(self) -> bool:
+        """Whether bytes of a next request have been received; what may be body counts for none."""
+        return self._body.decoder.complete and bool(self.incoming.held)
 
     def _must_close(self) -> bool:
         return (
@@ -196,21 +212,23 @@ class Exchange:
             head_only=self.head.method == "HEAD",
         )
         self._status = response.status
-        await self.outgoing.send(data)
+        await self.outgoing.send(data, before_end=None if close else self._look)
 
     async def _send_stream(
         self, response: Stream | Sse, nursery: trio.Nursery, *, close: bool
     ) -> None:
         request_id = self._request.request_id
+        before_end = None if close else self._look
         items: AsyncIterable[bytes | SseEvent]
         items = response.events if isinstance(response, Sse) else response.chunks
         iterator = aiter(items)
         try:
             head = encode_head_of(response, request_id=request_id, close=close, length=None)
             self._status = response.status
-            await self.outgoing.send(head)
             if self.head.method == "HEAD" or response.status in BODILESS:
+                await self.outgoing.send(head, before_end=before_end)
                 return
+            await self.outgoing.send(head)
             if isinstance(response, Sse):
                 nursery.start_soon(partial(self._keep_alive, response.keepalive_s))
             async for item in iterator:
@@ -220,7 +238,7 @@ class Exchange:
         finally:
             if isinstance(iterator, AsyncGenerator):
                 await iterator.aclose()
-        await self.outgoing.send(LAST_CHUNK)
+        await self.outgoing.send(LAST_CHUNK, before_end=before_end)
 
     async def _keep_alive(self, every_s: float) -> None:
         with self._heartbeat:

@@ -83,6 +83,18 @@ class Incoming:
             await self._arrived.wait()
         return self._take()
 
+    def take_now(self) -> bytes:
+        """What has come and was not taken; empty for nothing yet, or where the client has left.
+
+        It may be called while :meth:`watch` runs, which hears of the leaving by itself.
+        """
+        if self.held:
+            return self._take()
+        try:
+            return self.sock.recv(RECEIVE_BYTES)
+        except OSError:
+            return b""  # nothing yet, TLS's kinds of it included, or the connection is lost
+
     def put_back(self, data: bytes) -> None:
         """Hold ``data`` again, the unused rest of what was taken last."""
         assert not self.held, "more was received before the rest was put back"

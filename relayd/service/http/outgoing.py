@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -60,10 +61,14 @@ class Outgoing:
     _sent_at: float = attrs.field(factory=trio.current_time, init=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, before_end: Callable[[], None] | None = None) -> None:
         """Send all of ``data``, and nothing else in between.
 
         No other task runs between the last byte and the return.
+
+        Args:
+            data: Whole messages.
+            before_end: Called before the last slice is offered to the kernel.
 
         Raises:
             ClientLost: It left, or took nothing for ``stall_s``.
@@ -71,7 +76,7 @@ class Outgoing:
         After cancelling it in the middle the connection is of no use.
         """
         async with self._turn:
-            await self._send(data)
+            await self._send(data, before_end)
 
     async def keep_alive(self, comment: bytes, every_s: float) -> None:
         """Send ``comment`` as a chunk whenever nothing was sent for ``every_s``. Returns never.
@@ -94,11 +99,13 @@ class Outgoing:
         except OSError:
             pass  # the connection is gone already
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes, before_end: Callable[[], None] | None = None) -> None:
         for at in range(0, len(data), SLICE_BYTES):
             if at and at % TURN_BYTES == 0:
                 await trio.lowlevel.checkpoint()
             piece = data[at : at + SLICE_BYTES]
+            if before_end is not None and at + SLICE_BYTES >= len(data):
+                before_end()
             with trio.move_on_after(self.stall_s) as scope:
                 await self._offer(piece)
             if scope.cancelled_caught:

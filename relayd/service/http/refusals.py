@@ -34,15 +34,10 @@ class HttpFault:
 
 
 BODY_TIMEOUT: Final = HttpFault(
-    408, "body_timeout", "The request's body stopped before its end; send it without pauses."
+    408, "body_timeout", "The request's body stopped, or came too slowly; send it without pauses."
 )
 EXPECTATION_FAILED: Final = HttpFault(
     417, "expectation_failed", "Expect may only hold 100-continue.", "expect"
-)
-PIPELINING: Final = HttpFault(
-    400,
-    "pipelining_not_supported",
-    "Bytes followed the request before its response was complete; send one request at a time.",
 )
 
 

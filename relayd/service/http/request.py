@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
 import attrs
@@ -20,6 +21,13 @@ DRAIN_MAX_BYTES: Final = 65536
 
 DRAIN_S: Final = 1.0
 
+MIN_BYTES_PER_S: Final = 500.0
+"""A body that comes slower than this for long is given up: the default of Apache's mod_reqtimeout.
+
+Each byte gives its client that much time back of the ``stall_s`` it may be waited for, and never
+more than that: bytes that came fast buy no longer pause.
+"""
+
 _OVERLOAD: Final = Refusal(
     RefusalCode.OVERLOAD,
     "relayd holds as many bytes as it may; try again later.",
@@ -33,6 +41,8 @@ class Body:
 
     Attributes:
         awaited: The client waits for a 100 before it sends; asking for the body sends it.
+        stall_s: For how long it may be waited for, beside a second for each
+            :data:`MIN_BYTES_PER_S`. What the handler takes between two pieces does not count.
         bytes_in: Of the body, so far.
         failed: Why the rest cannot be read; nothing behind it can be read either.
     """
@@ -49,6 +59,12 @@ class Body:
     _kept: bytearray = attrs.field(factory=bytearray, init=False)
     _whole: bytes | None = attrs.field(default=None, init=False)
     _held: int = attrs.field(default=0, init=False)
+    _patience_s: float = attrs.field(init=False)
+    _droppable: int = attrs.field(default=DRAIN_MAX_BYTES, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """The client may pause at once."""
+        self._patience_s = self.stall_s
 
     def __aiter__(self) -> Self:
         """Itself: a body is read once."""
@@ -82,19 +98,25 @@ class Body:
             return True
         if self.awaited or self.failed is not None:
             return False  # with an answer instead of the 100, a body may follow or not
-        return (self.decoder.remaining or 0) <= DRAIN_MAX_BYTES
+        return (self.decoder.remaining or 1) <= self._droppable
+
+    def overtaken(self) -> bool:
+        """Drop what has come of the rest; whether something has come behind it, which is lost.
+
+        Not to be called while a handler may still read. No other task runs in between.
+        """
+        while self.drainable:
+            data = self.incoming.take_now()
+            if self.decoder.complete or not data:
+                return bool(data)
+            self._drop(data)
+        return False
 
     async def drain(self) -> bool:
         """Read the rest and drop it; whether it ended soon enough for another request."""
-        budget = DRAIN_MAX_BYTES
         with trio.move_on_after(DRAIN_S):
-            while self.drainable and not self.decoder.complete and budget > 0:
-                data = await self.incoming.take()
-                budget -= len(data)
-                try:
-                    self._decode(data)
-                except HttpRefused:
-                    return False
+            while self.drainable and not self.decoder.complete:
+                self._drop(await self.incoming.take())
         return self.decoder.complete
 
     def release(self) -> None:
@@ -112,18 +134,25 @@ class Body:
             if self.bytes_in + (self.decoder.remaining or 0) > max_bytes:
                 raise self._fail(body_too_large(max_bytes))
             await self._invite()
-            try:
-                with trio.fail_after(self.stall_s):
-                    data = await self.incoming.take()
-            except trio.TooSlowError:
-                raise self._fail(BODY_TIMEOUT) from None
-            part = self._decode(data)
+            part = self._decode(await self._wait())
             self.bytes_in += len(part)
+            self._patience_s = min(self.stall_s, self._patience_s + len(part) / MIN_BYTES_PER_S)
             if self.bytes_in > max_bytes:
                 raise self._fail(body_too_large(max_bytes))
             if part:
                 return part
         return b""
+
+    async def _wait(self) -> bytes:
+        """The next bytes, while patience lasts."""
+        began_at = trio.current_time()
+        try:
+            with trio.fail_after(self._patience_s):
+                return await self.incoming.take()
+        except trio.TooSlowError:
+            raise self._fail(BODY_TIMEOUT) from None
+        finally:
+            self._patience_s = max(0.0, self._patience_s - (trio.current_time() - began_at))
 
     async def _invite(self) -> None:
         """Send the 100 that the client waits for, unless it has begun without it."""
@@ -141,6 +170,13 @@ class Body:
             self.incoming.put_back(self.decoder.leftover)
         return part
 
+    def _drop(self, data: bytes) -> None:
+        self._droppable -= len(data)
+        try:
+            self._decode(data)
+        except HttpRefused:
+            pass  # it has failed: nothing behind it is read
+
     def _fail(self, refusal: Refusal | HttpFault) -> HttpRefused:
         self.failed = refusal
         return HttpRefused(refusal)
@@ -157,6 +193,7 @@ class Request:
         route: The pattern that matched, once a router has found one; for the log and metrics.
         parameters: The decoded values of the pattern's names.
         key: The name of the client's key, once a handler has authenticated it; for the log.
+        nursery: What runs beside the handler and its response; both are cancelled together.
     """
 
     head: Head = attrs.field(repr=False)
@@ -166,6 +203,15 @@ class Request:
     route: str | None = attrs.field(default=None, init=False)
     parameters: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
     key: str | None = attrs.field(default=None, init=False)
+    nursery: trio.Nursery | None = attrs.field(default=None, init=False, repr=False)
+
+    def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the handler and its response. It must not raise.
+
+        It is cancelled when the response is complete, or the client is gone.
+        """
+        assert self.nursery is not None, "the request is being served"
+        self.nursery.start_soon(run)
 
     @property
     def method(self) -> str:
@@ -192,7 +238,8 @@ class Request:
 
         Raises:
             HttpRefused: 413 where it is longer, and as early as that is known; 503 where relayd
-                holds too much; 408 where no byte came for ``stall_s``; 400 where it is malformed.
+                holds too much; 408 where it stopped for ``stall_s`` or came too slowly
+                (:data:`MIN_BYTES_PER_S`); 400 where it is malformed.
                 Where the body had not come whole, the connection ends with that response.
 
         Cancelling it loses no byte: what was read is kept for the next call.

@@ -10,8 +10,12 @@ from typing import Final
 import attrs
 
 from relayd.core.hold import HoldBudget
+from relayd.observe.events import LogEvent
+from relayd.observe.logs import get_logger
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Response
+
+log = get_logger()
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -27,7 +31,8 @@ class HttpLimits:
         head_max_bytes: The longest head, its empty line included.
         body_max_bytes: The longest body; a handler may take less.
         head_s: From a later request's first byte to its head's last.
-        stall_s: Without a byte of the body, or with no byte of the response taken.
+        stall_s: Without a byte of the body, or with no byte of the response taken. What a body
+            needs beside it, where it comes slowly, is in ``request.MIN_BYTES_PER_S``.
         idle_s: Between a response and the next request's first byte.
     """
 
@@ -77,6 +82,45 @@ class RequestFacts:
     error: Exception | None = attrs.field(default=None, repr=False)
 
 
+OnRequest = Callable[[RequestFacts], None]
+"""Hears of every request that has ended, and of what became none."""
+
+
+def nobody(facts: RequestFacts) -> None:
+    """Where nobody counts requests."""
+
+
+def log_request(facts: RequestFacts, *, quiet: bool = False) -> None:
+    """Write the one line of a request that has ended, behind that of the bug that ended it.
+
+    Args:
+        facts: What is known of it.
+        quiet: Whether its line is only of use to who looks for something; not so the bug's.
+    """
+    if facts.outcome is Outcome.CRASHED:
+        log.error(
+            LogEvent.REQUEST_CRASHED,
+            request_id=facts.request_id,
+            route=facts.route,
+            traceback=facts.error,
+        )
+    write = log.debug if quiet else log.info
+    write(
+        LogEvent.REQUEST_ENDED,
+        request_id=facts.request_id,
+        method=facts.method,
+        route=facts.route,
+        status=facts.status,
+        outcome=facts.outcome.value,
+        reason=facts.reason,
+        key=facts.key,
+        client_address=facts.client_address,
+        duration_ms=facts.duration_ms,
+        bytes_in=facts.bytes_in,
+        bytes_out=facts.bytes_out,
+    )
+
+
 def new_request_id() -> str:
     """A name for one request that cannot be guessed."""
     return f"req_{os.urandom(12).hex()}"
@@ -97,4 +141,4 @@ class Service:
     handler: Handler
     hold: HoldBudget
     closing: Callable[[], bool]
-    tell: Callable[[RequestFacts], None]
+    tell: OnRequest

@@ -21,13 +21,16 @@ from relayd.core.hold import HoldBudget
 from relayd.ledger.budgets import Budgets
 from relayd.observe.bus import Bus, SessionFacts
 from relayd.observe.metrics_text import TextFormat
+from relayd.pool.statistics import AccountPool
 from relayd.protocol.directions import ClientFlow
 from relayd.routing.roster import Roster, Seat
 from relayd.service.admin.listener import Admin
 from relayd.service.admin.readiness import Readiness
 from relayd.service.admin.state import Operations
+from relayd.service.http.service import RequestFacts
 from relayd.service.reload import ReloadOutcome
-from relayd.session.connecting import AttemptFailed, Connected, Connector, Wish
+from relayd.session.attempts import AttemptFailed
+from relayd.session.connecting import Connected, Connector, Wish
 from relayd.session.limits import Limits
 from relayd.session.reporter import Timing
 from relayd.state.memory import MemoryStore
@@ -131,11 +134,14 @@ class Stage:
     keys: tuple[Key, ...] = (KEY,)
     settings: Settings = attrs.field(factory=Settings)
     accounts: tuple[Account, ...] = ACCOUNTS
+    pools: tuple[AccountPool, ...] = ()
     draining: bool = False
     outcome: ReloadOutcome = attrs.field(factory=ReloadOutcome)
     reload_waits_for: trio.Event | None = None
     money: Callable[[Key], tuple[int, int]] = lambda key: (0, 0)
     done: list[str] = attrs.field(factory=list)
+    requests: list[RequestFacts] = attrs.field(factory=list)
+    crashes: int = 0
     connector: PlayedConnector = attrs.field(init=False)
     limits: Limits = attrs.field(init=False)
 
@@ -175,6 +181,7 @@ class Stage:
             loaded_at=lambda: WALL - 60,
             sessions=self.sessions,  # type: ignore[arg-type]  # played ones
             connector=self.connector,
+            pools=lambda: self.pools,
             limits=self.limits,
             spent=self._spent,
             metrics=_metrics,
@@ -189,6 +196,8 @@ class Stage:
             token=self.token,
             readiness=lambda: self.readiness,
             operations=None if probes_only else self.operations(),
+            on_request=self.requests.append,
+            on_crash=self._crashed,
         )
 
     @contextlib.asynccontextmanager
@@ -233,6 +242,9 @@ class Stage:
         made = PlayedSession(PlayedReporter(SessionFacts(**(given | facts)), timing, PlayedMeter()))
         self.sessions[made.reporter.facts.session_id] = made
         return made
+
+    def _crashed(self) -> None:
+        self.crashes += 1
 
     async def _spent(self, key: Key) -> tuple[int, int]:
         return self.money(key)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from relayd.config.address import TcpAddress
 from relayd.config.secret import Secret
-from relayd.service.admin.access import refuse_access
+from relayd.core.refusals import Refusal
+from relayd.protocol.http1 import RequestReader
+from relayd.service.admin.access import own_addresses, refuse_access
 from relayd.service.admin.routes import OPERATIONS, Operation
 from tests.service.admin.stage import BEARER, LOOPBACK, TOKEN, Stage, error_of
 from tests.service.http.stage import Reply
@@ -84,7 +87,7 @@ async def test_a_web_page_gets_no_answer_even_with_the_token(
     assert (session.leaving, stage.done) == (None, [])
 
 
-@pytest.mark.parametrize("host", [LOOPBACK, "localhost:1", "[::1]:8766"])
+@pytest.mark.parametrize("host", [LOOPBACK, "localhost:1", "LOCALHOST:1", "[::1]:8766", "[::1]"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 async def test_over_tcp_the_token_and_a_loopback_name_are_let_in(
     stage: Stage, host: str, scheme: str
@@ -97,7 +100,15 @@ async def test_over_tcp_the_token_and_a_loopback_name_are_let_in(
 
 
 @pytest.mark.parametrize(
-    "host", ["rebound.example:8766", "127.0.0.1.example:80", "127.0.0.1", "0.0.0.0:8766"]
+    "host",
+    [
+        "rebound.example:8766",
+        "127.0.0.1.example:80",
+        "0.0.0.0:8766",
+        "10.0.0.5:8766",
+        "127.1:8766",
+        "2130706433:8766",
+    ],
 )
 async def test_another_host_s_name_is_refused_before_the_token_is_looked_at(
     stage: Stage, host: str
@@ -136,15 +147,69 @@ async def test_a_new_token_counts_from_the_next_request_on(stage: Stage) -> None
         assert (await client.reply()).status == 401
 
 
-def test_no_refusal_holds_what_was_presented() -> None:
-    from relayd.protocol.http1 import RequestReader  # noqa: PLC0415 - only here
-
-    head = RequestReader(4096).feed(
-        f"GET / HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {CLIENT_KEY}\r\n\r\n".encode()
-    )
+def asked_of(own: str, host: str, *headers: str) -> Refusal | None:
+    """What a listener that the configuration calls ``own`` says to a request for ``host``."""
+    lines = "".join(f"{each}\r\n" for each in (f"Host: {host}", *headers))
+    head = RequestReader(4096).feed(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
     assert head is not None
+    return refuse_access(head, Secret(TOKEN), tcp=True, own=own_addresses(own))
 
-    refusal = refuse_access(head, Secret(TOKEN), tcp=True)
+
+@pytest.mark.parametrize(
+    ("own", "host"),
+    [
+        ("10.0.0.5:8766", "10.0.0.5:8766"),
+        ("10.0.0.5:8766", LOOPBACK),
+        ("10.0.0.5:80", "10.0.0.5"),
+        ("relay-1.internal:8766", "Relay-1.Internal:8766"),
+        ("[2001:db8::5]:8766", "[2001:DB8:0::5]:8766"),
+    ],
+)
+def test_the_configured_address_names_the_listener_as_loopback_does(own: str, host: str) -> None:
+    assert asked_of(own, host, BEARER) is None
+
+
+@pytest.mark.parametrize("own", ["10.0.0.5:8766", "relay-1.internal:8766"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example:8766",
+        "rebound.example",
+        "relay-1.internal.rebound.example:8766",
+        "10.0.0.5.rebound.example:8766",
+        "10.0.0.5:8767",
+        "10.0.0.5",
+        "10.0.0.6:8766",
+        "relay-1.internal",
+        "10.0.5:8766",
+        "0.0.0.0:8766",
+    ],
+)
+def test_another_name_at_the_configured_address_is_refused_even_with_the_token(
+    own: str, host: str
+) -> None:
+    refusal = asked_of(own, host, BEARER)
+
+    assert refusal is not None
+    assert (refusal.status, refusal.param) == (403, "host")
+
+
+def test_the_configured_address_does_not_stand_in_for_the_token() -> None:
+    refusal = asked_of("10.0.0.5:8766", "10.0.0.5:8766")
+
+    assert refusal is not None
+    assert refusal.status == 401
+
+
+def test_of_where_it_listens_only_what_names_one_place_is_an_address_of_its_own() -> None:
+    places = ("admin", "unix:/run/admin.sock", "0.0.0.0:8766", "[::]:8766", "localhost:0")
+
+    assert own_addresses(*places) == ()
+    assert own_addresses("[::1]:0", "[::1]:40123") == (TcpAddress("::1", 40123),)
+
+
+def test_no_refusal_holds_what_was_presented() -> None:
+    refusal = asked_of("10.0.0.5:8766", LOOPBACK, f"Authorization: Bearer {CLIENT_KEY}")
 
     assert refusal is not None
     assert CLIENT_KEY not in repr(refusal)

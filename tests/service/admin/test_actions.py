@@ -18,7 +18,7 @@ from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.roster import Seat
 from relayd.service.difference import Changes, Difference
 from relayd.service.reload import ReloadOutcome
-from relayd.session.connecting import AttemptFailed
+from relayd.session.attempts import AttemptFailed
 from tests.conftest import LogLines
 from tests.service.admin.stage import Stage, error_of
 

@@ -20,10 +20,11 @@ from relayd.service.admin.document import PATH, document, render
 from relayd.service.admin.readiness import Readiness
 from relayd.service.admin.routes import OPERATIONS
 from relayd.service.reload import ReloadOutcome
-from relayd.session.connecting import AttemptFailed
+from relayd.session.attempts import AttemptFailed
 from tests.service.admin.schemas import faults
 from tests.service.admin.stage import ACCOUNTS, KEY, Stage
 from tests.service.http.stage import Reply
+from tests.service.measured import pool_of
 
 FATAL = AttemptFailed(Failure(FailureKind.FATAL, "invalid_api_key", "the key is wrong"))
 DESCRIBED: Any = document()
@@ -103,6 +104,8 @@ def full(stage: Stage) -> Stage:
     other = stage.session(2, model=None, account="echo", dialect="passthrough")
     other.reporter.meter.cost_usd = Decimal("0.001500000")
     other.reporter.meter.tokens_in = 7
+    stage.session(3, model=None, account="", dialect="responses")
+    stage.pools = (pool_of("spare"), pool_of("talk", cl_waiting=2, maxwait_s=0.25))
     stage.keys = (KEY, attrs.evolve(KEY, name="rich", digest=bytes(32), budget_nano=10**9))
     stage.settings = Settings(
         keys=(KeySettings(name="dev", secret=KeyDigest.of("canary-of-client")),),
@@ -124,8 +127,10 @@ def full(stage: Stage) -> Stage:
         ("/admin/v1/sessions/sess_1", "/admin/v1/sessions/{session_id}"),
         ("/admin/v1/sessions/sess_2", "/admin/v1/sessions/{session_id}"),
         ("/admin/v1/sessions/sess_3", "/admin/v1/sessions/{session_id}"),
+        ("/admin/v1/sessions/sess_4", "/admin/v1/sessions/{session_id}"),
         ("/admin/v1/accounts", "/admin/v1/accounts"),
         ("/admin/v1/pools", "/admin/v1/pools"),
+        ("/admin/v1/pools?limit=1", "/admin/v1/pools"),
         ("/admin/v1/keys", "/admin/v1/keys"),
         ("/admin/v1/config", "/admin/v1/config"),
     ],

@@ -16,8 +16,10 @@ from relayd.service.admin.listener import (
     HEAD_MAX_BYTES,
     REQUEST_S,
 )
+from relayd.service.http.connection import HttpConnection
+from relayd.service.http.service import Outcome
 from tests.conftest import LogLines
-from tests.service.admin.stage import Stage, error_of
+from tests.service.admin.stage import BEARER, LOOPBACK, Stage, error_of
 from tests.service.http.stage import pair
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -48,6 +50,9 @@ async def test_broken_requests_are_refused(stage: Stage, sent: bytes, status: in
     assert reply.status == status
     assert reply.closes
     assert error_of(reply)["message"]
+    (told,) = stage.requests
+    assert (told.status, told.outcome, told.route) == (status, Outcome.COMPLETE, None)
+    assert (told.client_address, told.bytes_out > len(reply.body)) == ("unix", True)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/admin/v1/pools"])
@@ -68,6 +73,7 @@ async def test_a_client_that_leaves_is_no_trouble(stage: Stage, sent: bytes) -> 
         await client.send(sent)
         client.finish()
         assert await client.rest() == b""
+    assert stage.requests == []
 
 
 async def test_a_head_that_does_not_end_gets_408(autojump_clock: MockClock, stage: Stage) -> None:
@@ -149,6 +155,38 @@ async def test_a_bug_ends_one_request_and_is_told(
     (line,) = log_lines.of(LogEvent.REQUEST_CRASHED)
     assert line["route"] == "/admin/v1/keys"
     assert "RuntimeError" in line["traceback"]
+    assert [told.outcome for told in stage.requests] == [Outcome.CRASHED]
+    assert stage.crashes == 0
+
+
+async def test_a_bug_that_ends_a_connection_is_told_apart(
+    stage: Stage, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def boom(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(HttpConnection, "serve", boom)
+
+    async with stage.client() as client:
+        await client.send(ASK)
+        assert await client.rest() == b""
+
+    assert stage.crashes == 1
+    assert stage.requests == []
+    (line,) = log_lines.of(LogEvent.REQUEST_CRASHED)
+    assert "RuntimeError" in line["traceback"]
+
+
+async def test_who_leaves_before_hearing_why_it_was_refused_is_told_so(stage: Stage) -> None:
+    near, far = pair(tcp=False)
+    near.setblocking(False)
+    far.send(b"no http at all\r\n\r\n")
+    far.close()
+
+    await stage.admin().serve(near, "unix")
+
+    (told,) = stage.requests
+    assert (told.outcome, told.bytes_out) == (Outcome.CLIENT_GONE, 0)
 
 
 async def test_actions_leave_a_line_at_info_and_looks_at_debug(
@@ -165,3 +203,15 @@ async def test_actions_leave_a_line_at_info_and_looks_at_debug(
         ("info", "/admin/v1/sessions/{session_id}/kill"),
         ("debug", None),
     ]
+
+
+async def test_who_was_kept_out_is_a_line_at_info(stage: Stage, log_lines: LogLines) -> None:
+    for headers in ((), ("Authorization: Bearer wrong",), (BEARER,)):
+        async with stage.client(tcp=True) as client:
+            lines = "".join(f"{line}\r\n" for line in (f"Host: {LOOPBACK}", *headers))
+            await client.send(f"GET /livez HTTP/1.1\r\n{lines}\r\n".encode())
+            await client.reply()
+
+    told = [(line["level"], line["status"]) for line in log_lines.of(LogEvent.REQUEST_ENDED)]
+    assert told == [("info", 401), ("info", 401), ("debug", 200)]
+    assert [facts.status for facts in stage.requests] == [401, 401, 200]

@@ -55,7 +55,7 @@ async def test_verbose_names_every_check(stage: Stage) -> None:
 
     assert list(checks) == [
         *("draining", "overloaded", "ledger", "state"),
-        *("accounts.realtime", "accounts.passthrough", "descriptors"),
+        *("accounts.realtime", "accounts.responses", "accounts.passthrough", "descriptors"),
     ]
     assert all(check["ok"] and check["remedy"] is None for check in checks.values())
     assert checks["accounts.realtime"]["message"] == "1 of 1 accounts take sessions"
@@ -115,7 +115,7 @@ async def test_without_any_account_that_takes_sessions_relayd_is_of_no_use() -> 
 
     checks = await account_checks(roster)
 
-    assert [(check.ok, check.required) for check in checks] == [(False, True), (False, True)]
+    assert [(check.ok, check.required) for check in checks] == [(False, True)] * 3
 
 
 async def test_without_any_enabled_account_it_says_so() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from relayd.config.accounts import UpstreamMode
 from relayd.config.keys import BudgetPeriod
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
@@ -23,6 +24,7 @@ from relayd.service.admin.shapes import SessionView
 from relayd.service.admin.state import LiveSession
 from relayd.service.admin.views import Views, _in_order, takes_sessions
 from tests.service.admin.stage import ACCOUNTS, KEY, WALL, Stage, error_of
+from tests.service.measured import pool_of
 
 FATAL = Failure(FailureKind.FATAL, "invalid_api_key", "the key is wrong")
 LIMITED = Failure(FailureKind.RATE_LIMITED, "rate_limit_exceeded", "slow down", 40.0)
@@ -73,6 +75,17 @@ async def test_a_session_is_shown_with_all_that_is_known_of_it(
         "cost_usd": 0.0015,
         "leaving": "drain",
     }
+
+
+async def test_a_session_whose_turns_have_their_own_accounts_has_none(stage: Stage) -> None:
+    stage.session(1, account="", dialect="responses", model=None)
+    stage.session(2)
+
+    shown, _ = (await stage.get("/admin/v1/sessions"))["sessions"]
+    at_talk = (await stage.get("/admin/v1/sessions?account=talk"))["sessions"]
+
+    assert (shown["dialect"], shown["account"], shown["model"]) == ("responses", None, None)
+    assert [each["session_id"] for each in at_talk] == ["sess_2"]
 
 
 async def test_a_session_that_has_only_begun_or_has_no_price_says_so(stage: Stage) -> None:
@@ -221,7 +234,7 @@ async def test_accounts_are_shown_in_the_order_of_the_configuration(stage: Stage
     assert talk == {
         "name": "talk",
         "provider": "compatible",
-        "dialect": "realtime",
+        "dialects": ["realtime", "responses"],
         "base_url": "https://talk.test/v1",
         "state": "ready",
         "takes_sessions": True,
@@ -236,9 +249,17 @@ async def test_accounts_are_shown_in_the_order_of_the_configuration(stage: Stage
         "message": None,
         "retry_at": None,
     }
-    assert (echo["name"], echo["dialect"], echo["sessions_max"]) == ("echo", "passthrough", 2)
+    assert (echo["name"], echo["dialects"], echo["sessions_max"]) == ("echo", ["passthrough"], 2)
     assert (asleep["state"], asleep["reason"], asleep["base_url"]) == ("off", "configuration", None)
     assert (page["total"], page["next_cursor"]) == (3, None)
+
+
+async def test_an_account_speaks_no_dialect_that_it_is_not_used_for(stage: Stage) -> None:
+    stage.roster.update([attrs.evolve(ACCOUNTS[0], websocket=UpstreamMode.OFF)])
+
+    (talk,) = (await stage.get("/admin/v1/accounts"))["accounts"]
+
+    assert talk["dialects"] == ["realtime"]
 
 
 async def test_an_account_out_of_use_says_why_and_until_when(
@@ -355,8 +376,75 @@ async def test_a_budget_that_cannot_be_read_is_not_known(stage: Stage) -> None:
 # -- pools
 
 
-async def test_there_are_no_pools_and_that_is_said(stage: Stage) -> None:
+async def test_a_pool_is_shown_in_the_words_of_pgbouncer(stage: Stage) -> None:
+    stage.pools = (
+        pool_of(
+            "talk",
+            cl_active=3,
+            cl_waiting=2,
+            sv_active=3,
+            sv_idle=4,
+            sv_tested=5,
+            sv_login=6,
+            maxwait_s=1.23456,
+            slots_max=18,
+            leases=100,
+            reused=90,
+        ),
+    )
+
     page = await stage.get("/admin/v1/pools")
 
-    assert page["pools"] == []
-    assert "No dialect" in page["message"]
+    assert page["pools"] == [
+        {
+            "account": "talk",
+            "cl_active": 3,
+            "cl_waiting": 2,
+            "sv_active": 3,
+            "sv_idle": 4,
+            "sv_tested": 5,
+            "sv_login": 6,
+            "maxwait_s": 1.235,
+            "slots_max": 18,
+            "leases": 100,
+            "reused": 90,
+        }
+    ]
+    assert (page["total"], page["next_cursor"]) == (1, None)
+
+
+async def test_without_such_accounts_there_are_no_pools(stage: Stage) -> None:
+    page = await stage.get("/admin/v1/pools")
+
+    assert page == {"pools": [], "total": 0, "next_cursor": None}
+
+
+async def test_pools_come_in_pages(stage: Stage) -> None:
+    stage.pools = tuple(map(pool_of, ("a", "b", "c")))
+
+    first = await stage.get("/admin/v1/pools?limit=2")
+    second = await stage.get(f"/admin/v1/pools?limit=2&cursor={first['next_cursor']}")
+    reply = await stage.ask("GET", "/admin/v1/pools?cursor=gone")
+
+    assert [each["account"] for each in first["pools"] + second["pools"]] == ["a", "b", "c"]
+    assert (first["total"], second["next_cursor"]) == (3, None)
+    assert (reply.status, error_of(reply)["param"]) == (400, "cursor")
+
+
+async def test_a_page_of_pools_does_not_hold_the_loop(stage: Stage) -> None:
+    stage.pools = tuple(pool_of(f"account-{number:04}") for number in range(1000))
+    rounds = 0
+
+    async def watch() -> None:
+        nonlocal rounds
+        while True:
+            await trio.lowlevel.checkpoint()
+            rounds += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        page = await stage.get("/admin/v1/pools?limit=1000")
+        nursery.cancel_scope.cancel()
+
+    assert len(page["pools"]) == 1000
+    assert rounds > 1000 / SHOWN_PER_SLICE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -14,6 +15,7 @@ import trio
 
 from relayd.core.hold import HoldBudget
 from relayd.protocol.http1 import RequestReader
+from relayd.service.acceptor import Reading, read_within
 from relayd.service.http.connection import HttpConnection
 from relayd.service.http.incoming import RECEIVE_BYTES
 from relayd.service.http.request import Request
@@ -52,6 +54,11 @@ class Client:
         rest = memoryview(data)
         while rest:
             rest = rest[await self.sock.send(rest) :]
+
+    def send_at_once(self, data: bytes) -> None:
+        """Send ``data`` while no other task runs."""
+        with socket.socket(fileno=os.dup(self.sock.fileno())) as sock:
+            assert sock.send(data) == len(data)
 
     async def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> Reply:
         """Send a request, and read its response."""
@@ -118,6 +125,7 @@ class Stage:
     handler: Callable[[Request], Awaitable[Response]] | None = None
     limits: HttpLimits = LIMITS
     closing: bool = False
+    reading: Reading = read_within
     hold: HoldBudget = attrs.field(factory=lambda: HoldBudget(HOLD_MAX_BYTES))
     facts: list[RequestFacts] = attrs.field(factory=list)
     seen: list[Request] = attrs.field(factory=list)
@@ -160,7 +168,10 @@ class Stage:
                     return
                 head = reader.feed(data)
             self.connection = HttpConnection(
-                sock=sock, client_address=lambda _: "192.0.2.1", service=self.service
+                sock=sock,
+                client_address=lambda _: "192.0.2.1",
+                service=self.service,
+                reading=self.reading,
             )
             await self.connection.serve(head, reader.leftover)
             self.ended_at = trio.current_time()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 import attrs
@@ -17,6 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.head import Head, Query
+from relayd.service.acceptor import SLOW_AFTER_S, SlowHeads, read_within
 from relayd.service.http.connection import PART_S, HttpConnection
 from relayd.service.http.exchange import Exchange
 from relayd.service.http.refusals import HttpRefused
@@ -75,57 +77,6 @@ async def test_a_chunked_request_may_be_followed_by_another() -> None:
             assert (await client.reply()).body == b"/one abcde"
 
 
-async def test_requests_are_not_pipelined() -> None:
-    stage = Stage()
-    async with stage.client() as client:
-        await client.send(GET + request("GET", "/two"))
-
-        first, second = await client.reply(), await client.reply()
-        assert (first.status, first.body) == (200, b"/one ")
-        assert (second.status, code(second.body), second.closes) == (
-            400,
-            "pipelining_not_supported",
-            True,
-        )
-        assert await client.rest() == b""
-    assert [request.path for request in stage.seen] == ["/one"]
-    assert [(facts.status, facts.reason, facts.method) for facts in stage.facts] == [
-        (200, None, "GET"),
-        (400, "pipelining_not_supported", None),
-    ]
-
-
-async def test_what_comes_early_is_held_up_to_one_receive(autojump_clock: MockClock) -> None:
-    going_on = trio.Event()
-
-    async def handler(_: Request) -> Response:
-        await going_on.wait()
-        return Text("done")
-
-    stage = Stage(handler)
-    async with stage.client() as client:
-        await client.send(GET)
-        await wait_all_tasks_blocked()
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        with trio.move_on_after(1) as scope:
-            await client.send(b"x" * 10_000_000)
-        assert scope.cancelled_caught, "relayd took it all"
-        going_on.set()
-
-        assert (await client.reply()).body == b"done"
-        assert code((await client.reply()).body) == "pipelining_not_supported"
-
-
-async def test_early_bytes_behind_the_last_response_are_not_answered() -> None:
-    stage = Stage(closing=True)
-    async with stage.client() as client:
-        await client.send(GET + GET)
-
-        assert (await client.reply()).closes
-        assert await client.rest() == b""
-    assert len(stage.facts) == 1
-
-
 @pytest.mark.parametrize(
     ("wire", "status", "word"),
     [
@@ -166,6 +117,59 @@ async def test_a_later_head_must_be_complete_in_time(autojump_clock: MockClock) 
         assert trio.current_time() - began == 12  # the client's own last sleep ended then
         assert await client.rest() == b""
     assert stage.facts[-1].outcome is Outcome.COMPLETE
+
+
+async def test_a_later_head_is_read_within_what_the_connection_is_given(
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[tuple[float, float]] = []
+
+    @contextlib.contextmanager
+    def reading(limit_s: float) -> Iterator[None]:
+        began_at = trio.current_time()
+        with read_within(limit_s):
+            yield
+        seen.append((began_at, trio.current_time()))
+
+    stage = Stage(reading=reading)
+    async with stage.client() as client:
+        await client.ask("GET", "/one")
+        await trio.sleep(50)  # an idle connection reads nothing
+        await client.ask("GET", "/whole")
+        assert seen == []
+        await client.send(GET[:1])
+        await trio.sleep(3)
+        await client.send(GET[1:])
+        assert (await client.reply()).status == 200
+        await client.send(GET[:1])
+        await trio.sleep(4)
+
+    assert seen == [(50, 53), (53, 57)]
+
+
+async def test_over_the_limit_of_slow_heads_a_later_one_is_told_so(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    slow = SlowHeads(1)
+    nursery.start_soon(slow.watch)
+    stage = Stage(reading=partial(slow.reading, "192.0.2.1"))
+    async with stage.client() as old, stage.client() as new:
+        for client in (old, new):
+            await client.ask("GET", "/one")
+        await trio.sleep(60)
+        assert len(slow) == 0
+        for client in (old, new):
+            await client.send(GET[:1])
+            await trio.sleep(0.1)
+
+        reply = await old.reply()
+        assert trio.current_time() == 60.1 + SLOW_AFTER_S
+        assert (reply.status, code(reply.body), reply.closes) == (408, "head_timeout", True)
+        assert b"Too many" in reply.body
+        assert await old.rest() == b""
+        await new.send(GET[1:])
+        assert (await new.reply()).status == 200
+        assert len(slow) == 0
 
 
 async def test_a_connection_without_a_next_request_ends_in_silence(

@@ -10,7 +10,6 @@ from relayd.core.refusals import Refusal, RefusalCode
 from relayd.service.http.refusals import (
     BODY_TIMEOUT,
     EXPECTATION_FAILED,
-    PIPELINING,
     HttpFault,
     HttpRefused,
     body_too_large,
@@ -23,7 +22,6 @@ from relayd.service.http.refusals import (
     [
         (BODY_TIMEOUT, 408, "body_timeout", None),
         (EXPECTATION_FAILED, 417, "expectation_failed", "expect"),
-        (PIPELINING, 400, "pipelining_not_supported", None),
         (body_too_large(7), 413, "body_too_large", None),
     ],
 )

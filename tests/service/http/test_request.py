@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -9,10 +10,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from relayd.service.http.incoming import RECEIVE_BYTES
-from relayd.service.http.request import DRAIN_MAX_BYTES, DRAIN_S, Request
+from relayd.service.http.request import DRAIN_MAX_BYTES, DRAIN_S, MIN_BYTES_PER_S, Request
 from relayd.service.http.responses import Json, Response, Text
 from relayd.service.http.service import Outcome
-from tests.service.http.stage import HOLD_MAX_BYTES, HOST, LIMITS, Stage, request
+from tests.service.http.stage import HOLD_MAX_BYTES, HOST, LIMITS, Client, Stage, request
 
 CHUNKED = f"POST /one HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n".encode()
 EXPECT = "Expect: 100-continue"
@@ -172,15 +173,87 @@ async def test_cancelling_a_read_loses_nothing(autojump_clock: MockClock) -> Non
 async def test_a_body_that_stops_is_refused(autojump_clock: MockClock) -> None:
     stage = Stage()
     async with stage.client() as client:
-        await client.send(posted(100))
-        for _ in range(5):
-            await client.send(b"x")
-            await trio.sleep(LIMITS.stall_s - 1)
+        await client.send(posted(100_000))
+        await trio.sleep(LIMITS.stall_s - 1)
+        await client.send(b"x" * 50_000)
         reply = await client.reply()
 
         assert (reply.status, code(reply.body), reply.closes) == (408, "body_timeout", True)
-        assert trio.current_time() == 4 * (LIMITS.stall_s - 1) + LIMITS.stall_s
-    assert stage.facts[0].bytes_in == 5
+        assert trio.current_time() == LIMITS.stall_s - 1 + LIMITS.stall_s
+    assert (stage.facts[0].reason, stage.facts[0].bytes_in) == ("body_timeout", 50_000)
+
+
+async def pour(client: Client, rate: float, piece: int, frame: bytes = b"%b") -> None:
+    """Send so many bytes of a body each second, in pieces of one size, until nobody takes them."""
+    with contextlib.suppress(OSError):
+        while True:
+            await client.send(frame % (b"x" * piece))
+            await trio.sleep(piece / rate)
+
+
+@pytest.mark.parametrize("head", [posted(200_000), CHUNKED], ids=["length", "chunked"])
+@pytest.mark.parametrize("piece", [1, 100])
+async def test_a_body_that_trickles_is_refused(
+    head: bytes, piece: int, autojump_clock: MockClock
+) -> None:
+    """What a byte gives back is less than what it took: patience ends, whatever the pieces."""
+    rate = MIN_BYTES_PER_S / 100
+    stage = Stage()
+    async with stage.client() as client, trio.open_nursery() as nursery:
+        await client.send(head)
+        frame = b"%x\r\n%%b\r\n" % piece if head is CHUNKED else b"%b"
+        nursery.start_soon(pour, client, rate, piece, frame)
+        reply = await client.reply()
+        nursery.cancel_scope.cancel()
+
+        assert (reply.status, code(reply.body), reply.closes) == (408, "body_timeout", True)
+    # stall_s, and what the bytes that came within it gave back.
+    expected = LIMITS.stall_s / (1 - rate / MIN_BYTES_PER_S)
+    assert trio.current_time() == pytest.approx(expected, abs=piece / MIN_BYTES_PER_S + 0.01)
+    assert stage.facts[0].reason == "body_timeout"
+
+
+async def test_a_byte_within_each_stall_is_not_enough(autojump_clock: MockClock) -> None:
+    async with Stage().client() as client, trio.open_nursery() as nursery:
+        await client.send(posted(100))
+        nursery.start_soon(pour, client, 1 / (LIMITS.stall_s - 1), 1)
+
+        assert (await client.reply()).status == 408
+        assert trio.current_time() == pytest.approx(LIMITS.stall_s, abs=0.01)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_slow_body_that_keeps_its_pace_is_taken(autojump_clock: MockClock) -> None:
+    count = int(MIN_BYTES_PER_S) * 120
+    async with Stage().client() as client:
+        await client.send(posted(count))
+        for _ in range(120):
+            await trio.sleep(0.99)
+            await client.send(b"x" * int(MIN_BYTES_PER_S))
+
+        assert (await client.reply()).status == 200
+    assert trio.current_time() > LIMITS.stall_s * 7
+
+
+async def test_bytes_that_came_fast_buy_no_longer_pause(autojump_clock: MockClock) -> None:
+    async with Stage().client() as client:
+        await client.send(posted(LIMITS.body_max_bytes) + b"x" * (LIMITS.body_max_bytes - 1))
+
+        assert (await client.reply()).status == 408
+        assert trio.current_time() == LIMITS.stall_s
+
+
+async def test_a_client_does_not_pay_for_a_slow_handler(autojump_clock: MockClock) -> None:
+    async def handler(request: Request) -> Response:
+        async for _ in request.chunks():
+            await trio.sleep(LIMITS.stall_s * 2)
+        return Text("read")
+
+    async with Stage(handler).client() as client:
+        await client.send(posted(50_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send, b"x" * 50_000)
+            assert (await client.reply()).status == 200
 
 
 @pytest.mark.parametrize("wire", [b"x\r\n", b"3\r\nabcde\r\n", b"3\r\nabc\r\n0\r\nX\r\n\r\n"])
@@ -316,7 +389,9 @@ async def test_a_long_one_ends_the_connection() -> None:
 @pytest.mark.parametrize(
     "wire", [b"x\r\n", (b"800\r\n" + b"x" * 2048 + b"\r\n") * 40 + b"0\r\n\r\n"]
 )
-async def test_one_that_turns_out_too_long_or_broken_does_too(wire: bytes) -> None:
+async def test_one_that_turns_out_too_long_or_broken_does_too(
+    wire: bytes, autojump_clock: MockClock
+) -> None:
     stage = Stage(ignore)
     async with stage.client() as client:
         await client.send(CHUNKED)
@@ -324,6 +399,7 @@ async def test_one_that_turns_out_too_long_or_broken_does_too(wire: bytes) -> No
         await client.send(wire)
 
         assert await client.rest() == b""
+        assert trio.current_time() == 0  # and not when it had been idle for too long
     assert len(stage.facts) == 1
 
 

@@ -1,0 +1,1 @@
+"""Upstream sockets that are kept between turns, and the leases by which turns use them."""
