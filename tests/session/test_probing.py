@@ -14,6 +14,7 @@ from relayd.config.snapshot import Account
 from relayd.config.url import Url
 from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
+from relayd.dialect.behind import Handshake
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.routing.classify import Failure, FailureKind, unreachable
@@ -34,7 +35,7 @@ URL = Url(tls=False, host="127.0.0.1", port=1, path="/v1", is_literal=True)
 class PlayedConnector(Connector):
     """A connector whose attempts are noted and come out as the test says."""
 
-    attempts: list[tuple[float, str, str, float]] = attrs.field(factory=list)
+    attempts: list[tuple[float, str, str | Handshake, float]] = attrs.field(factory=list)
     answers: set[str] = attrs.field(factory=set)
     opened: list[Endpoint] = attrs.field(factory=list)
 

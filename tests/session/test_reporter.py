@@ -255,6 +255,7 @@ async def test_the_canonical_line_holds_everything(
     told = Told()
     reporter = told.reporter(first_frame_ms=None)
     reporter.turn_ended(TURN, CHARGE)
+    assert isinstance(reporter.meter, CountingMeter)
     reporter.meter.transcribed(USAGE, 1.0)
     hold = HoldBudget(1000)
     up = ClientFlow(message_max_bytes=100, hold=hold, reader=None)

@@ -99,18 +99,25 @@ class Purse:
         return bill
 
 
-def usage_of(end: Terminal, expected: Usage) -> Usage | None:
+def usage_of(end: Terminal, expected: Usage, output_messages: int) -> Usage | None:
     """What a response used, as its upstream says; of a complete one that says nothing, an estimate.
 
     Args:
         end: The response's.
         expected: The input that was due, as an estimate.
+        output_messages: Of the answer; the events of an output are about as many as its tokens.
     """
     if end.usage is not None:
         return end.usage.usage
     if end.status != "completed":
         return None
-    return attrs.evolve(expected, upstream_id=end.running.response_id, estimated=True)
+    return attrs.evolve(
+        expected,
+        upstream_id=end.running.response_id,
+        output_text=output_messages,
+        output_total=output_messages,
+        estimated=True,
+    )
 
 
 @attrs.define(eq=False)

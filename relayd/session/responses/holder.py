@@ -74,12 +74,14 @@ class Run:
         running: What its events have said; of a successor, once that has begun.
         sent_at: When its request was written.
         reused: Whether another turn had the socket before.
+        messages_before: How many messages of the lease the client had been sent.
     """
 
     holder: Holder
     running: Running
     sent_at: float
     reused: bool
+    messages_before: int = 0
     _outcomes: deque[Outcome] = attrs.field(factory=deque, init=False)
     _came: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -87,6 +89,11 @@ class Run:
         """Something about it has been decided."""
         self._outcomes.append(outcome)
         self._came.set()
+
+    @property
+    def messages(self) -> int:
+        """How many messages the client was sent since; those of other lanes are among them."""
+        return self.holder.relayed[0] - self.messages_before
 
     async def next(self) -> Outcome:
         """The next outcome. Cancelling this loses none."""
@@ -167,7 +174,7 @@ class Holder:
         if not self.send(payload, now):
             return None
         reused = self.lease.reused or self._begun > 0
-        run = self._runs[lane] = Run(self, running, now, reused)
+        run = self._runs[lane] = Run(self, running, now, reused, self.relayed[0])
         self._begun += 1
         self.reader.begin(lane, running)
         return run

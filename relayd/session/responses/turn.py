@@ -332,7 +332,7 @@ class Asked:
             now=end.at,
             turn_id=running.response_id,
             first_output_at=running.first_output_at,
-            usage=usage_of(end, self.create.expected),
+            usage=usage_of(end, self.create.expected, 0 if self.run is None else self.run.messages),
         )
 
     # -- the end

@@ -98,12 +98,28 @@ class Way:
     async def seat(self, stuck: Aborted | None) -> Seat:
         """At the account to try: the chain's, else the one that served the session, else any.
 
+        Where all of them rest, or are busy, for a moment, the turn waits for the first: no longer
+        than it would for a socket.
+
         Args:
             stuck: Why the attempt before came to nothing, if there was one.
 
         Raises:
             Aborted: There is none, for that reason or another.
         """
+        until = trio.current_time() + self.desk.snapshot.settings.pool.acquire_s
+        while True:
+            found = await self._seat_now()
+            if isinstance(found, Seat):
+                return found
+            if stuck is not None:
+                raise stuck
+            wait_s = found.retry_after_s
+            if wait_s is None or trio.current_time() + wait_s > until:
+                raise self._nobody(found)
+            await trio.sleep(wait_s)
+
+    async def _seat_now(self) -> Seat | Refusal:
         desk, model = self.desk, self.create.model
         roster, key = desk.shared.connector.roster, desk.grant.key
         among = priced_among(key, responses.NAME, model, roster, desk.snapshot.prices)
@@ -120,14 +136,16 @@ class Way:
         seat = self._choose(demand)
         if seat is not None:
             return seat
-        if stuck is not None:
-            raise stuck
         if only is not None and not self._could_serve(only):
             raise self.not_found("account_gone", only)
-        refusal = why_none(roster, demand, now=trio.current_time(), tried=self.tried)
-        if refusal.code is RefusalCode.NO_ACCOUNT and not roster.serving(responses.NAME, model):
-            raise Aborted(Abort.MODEL_NOT_FOUND, refusal.message)
-        raise Aborted(Abort.GATEWAY_BUSY, refusal.message)
+        return why_none(roster, demand, now=trio.current_time(), tried=self.tried)
+
+    def _nobody(self, refusal: Refusal) -> Aborted:
+        """How the client is told that no account will do."""
+        serving = self.desk.shared.connector.roster.serving(responses.NAME, self.create.model)
+        if refusal.code is RefusalCode.NO_ACCOUNT and not serving:
+            return Aborted(Abort.MODEL_NOT_FOUND, refusal.message)
+        return Aborted(Abort.GATEWAY_BUSY, refusal.message)
 
     def _could_serve(self, name: str) -> bool:
         """Whether an account may be asked for the model at all, now or later."""

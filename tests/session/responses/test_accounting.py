@@ -183,8 +183,10 @@ def test_what_a_response_used_is_the_upstreams_word_or_an_estimate() -> None:
     told = Terminal(running=running, kind="k", status="completed", at=1.0, usage=ToldUsage(USED))
     silent = attrs.evolve(told, usage=None)
     expected = attrs.evolve(USED, output_text=0, output_total=0)
-    estimate = usage_of(silent, expected)
+    estimate = usage_of(silent, expected, 7)
 
-    assert usage_of(told, expected) is USED
-    assert estimate == attrs.evolve(expected, upstream_id="resp_1", estimated=True)
-    assert usage_of(attrs.evolve(silent, status="failed"), expected) is None
+    assert usage_of(told, expected, 7) is USED
+    assert estimate == attrs.evolve(
+        expected, upstream_id="resp_1", output_text=7, output_total=7, estimated=True
+    )
+    assert usage_of(attrs.evolve(silent, status="failed"), expected, 7) is None

@@ -258,3 +258,23 @@ async def test_what_is_remembered_is_forgotten_after_an_hour(
         assert await chains.find("dev", told["response"]["id"]) is not None
         patient.jump(3601.0)
         assert await chains.find("dev", told["response"]["id"]) is None
+
+
+async def test_a_turn_waits_for_an_account_that_rests_for_a_moment(scenes: ResponsesStage) -> None:
+    async with scenes.serving() as scene:
+        client = await scene.client()
+        (standing,) = scenes.made[-1].roster.standings()
+        standing.health.cooled_until = trio.current_time() + 0.2
+        told = await client.turn("patience")
+        assert found(told)
+        (line,) = await scene.turns_ended(1)
+        assert line["duration_ms"] >= 200
+
+
+async def test_a_turn_does_not_wait_for_one_that_rests_for_longer(scenes: ResponsesStage) -> None:
+    async with scenes.serving() as scene:
+        client = await scene.client()
+        (standing,) = scenes.made[-1].roster.standings()
+        standing.health.cooled_until = trio.current_time() + 60.0
+        told = await client.turn("impatience")
+        assert (told["status"], told["error"]["code"]) == (503, "gateway_busy")
