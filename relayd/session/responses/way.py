@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 import attrs
 import trio
@@ -27,6 +28,10 @@ from relayd.session.responses.faults import Aborted, refused_by
 from relayd.session.responses.identity import session_name
 
 log = get_logger()
+
+REST_MAX_S: Final = 5.0
+"""How long a turn waits for an account that rests after a rate limit or a failure. Most rest for a
+second; a client that is refused meanwhile sends the same request again."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -98,8 +103,7 @@ class Way:
     async def seat(self, stuck: Aborted | None) -> Seat:
         """At the account to try: the chain's, else the one that served the session, else any.
 
-        Where all of them rest, or are busy, for a moment, the turn waits for the first: no longer
-        than it would for a socket.
+        Where all of them rest for a moment, the turn waits for the first.
 
         Args:
             stuck: Why the attempt before came to nothing, if there was one.
@@ -107,7 +111,7 @@ class Way:
         Raises:
             Aborted: There is none, for that reason or another.
         """
-        until = trio.current_time() + self.desk.snapshot.settings.pool.acquire_s
+        until = trio.current_time() + REST_MAX_S
         while True:
             found = await self._seat_now()
             if isinstance(found, Seat):
@@ -115,7 +119,8 @@ class Way:
             if stuck is not None:
                 raise stuck
             wait_s = found.retry_after_s
-            if wait_s is None or trio.current_time() + wait_s > until:
+            busy = found.code is RefusalCode.ACCOUNT_BUSY  # nobody knows for how long
+            if busy or wait_s is None or trio.current_time() + wait_s > until:
                 raise self._nobody(found)
             await trio.sleep(wait_s)
 
