@@ -164,7 +164,8 @@ class KeySettings:
         metadata=about(
             Word(tuple(map(str, BusyLane))),
             "What a request of the responses dialect does where another one is running in its"
-            " lane: wait for its end, or end it as `preempted`.",
+            " lane: wait for its end, or end it as `preempted`, and with it the upstream socket:"
+            " other lanes on that socket end too.",
         ),
     )
     recovery: Recovery = attrs.field(

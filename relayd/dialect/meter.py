@@ -97,11 +97,13 @@ class Refuse:
         kind: ``error.type`` of the event.
         code: ``error.code``.
         message: Cause and remedy, for a person.
+        retry_after_s: When trying again makes sense, where that can be said.
     """
 
     kind: str
     code: str
     message: str
+    retry_after_s: float | None = None
 
 
 class Receipt(Protocol):

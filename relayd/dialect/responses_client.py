@@ -46,6 +46,9 @@ _STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _NULL: Final = b"null"
 _NOTHING: Final = msgspec.Raw(_NULL)
 _SWITCHES: Final = ("stream", "store", "generate")
+_ACTED_ON: Final = frozenset(
+    {"type", "model", "stream_id", "previous_response_id", "max_output_tokens", "input", *_SWITCHES}
+)
 
 _Limit = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _decode_text: Final = msgspec.json.Decoder(str).decode
@@ -164,6 +167,7 @@ def read_message(payload: bytes) -> Create | Steer | Other | Mistake:
         return Mistake(400, INVALID_REQUEST, "invalid_json", f"Send it once: {doubled}.")
     stream_id = None
     try:
+        _refuse_variants(members.values)
         stream_id = _stream_id(members)
         return _read(members.values, stream_id, payload)
     except _WrongError as wrong:
@@ -216,6 +220,13 @@ def rewritten(
 
 
 # -- one message
+
+
+def _refuse_variants(values: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse what a parser that does not mind case would take for a member that relayd acts on."""
+    for name in values:
+        if name not in _ACTED_ON and name.lower() in _ACTED_ON:
+            raise _WrongError("invalid_value", f"Write {name.lower()} in lower case.", name.lower())
 
 
 def _read(

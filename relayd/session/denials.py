@@ -53,7 +53,7 @@ class Denial:
         kind = error_type(self.refusal().status)
         if self.code is RefusalCode.INSUFFICIENT_QUOTA:
             kind = INSUFFICIENT_QUOTA
-        return Refuse(kind, self.code, self.message)
+        return Refuse(kind, self.code, self.message, self.retry_after_s)
 
 
 OVERLOADED: Final = Denial(

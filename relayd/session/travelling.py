@@ -30,6 +30,16 @@ TRAVELLING: Final = (
 
 VALUE_MAX_CHARS: Final = 1024
 
+_OF_THE_ACCOUNT: Final = frozenset({"openai-organization", "openai-project"})
+
+
+def names_organization(headers: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a client chose what its upstream counts as the account's own.
+
+    A refusal may then be about that choice: it must not stand against the account.
+    """
+    return any(name.lower() in _OF_THE_ACCOUNT for name, _ in headers)
+
 
 def travelling_headers(head: Head) -> tuple[tuple[str, str], ...] | Refusal:
     """The headers of a request that travel on, or why it is refused for them."""

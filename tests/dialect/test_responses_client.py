@@ -293,3 +293,13 @@ def test_a_null_lane_and_a_null_chain_are_replaced_and_not_doubled() -> None:
     assert rewritten(both, strip_stream_id=True, previous_response_id="resp_1") == (
         b'{"previous_response_id":"resp_1","model":"m","type":"response.create"}'
     )
+
+
+@pytest.mark.parametrize("name", ["Model", "TYPE", "stream_ID", "Previous_response_id", "Store"])
+def test_a_member_that_differs_in_case_alone_is_refused(name: str) -> None:
+    payload = json.dumps({"type": "response.create", "model": "gpt-5", name: "gpt-5-pro"}).encode()
+
+    mistake = read_message(payload)
+
+    assert isinstance(mistake, Mistake)
+    assert (mistake.status, mistake.param, mistake.fatal) == (400, name.lower(), False)

@@ -62,7 +62,7 @@ def test_before_the_101_it_is_a_refusal(
     ],
 )
 def test_in_a_session_it_is_an_error_event(denial: Denial, kind: str, code: str) -> None:
-    assert denial.refuse() == Refuse(kind, code, denial.message)
+    assert denial.refuse() == Refuse(kind, code, denial.message, denial.retry_after_s)
 
 
 def test_a_budget_names_its_size_its_period_and_when_it_begins_anew() -> None:

@@ -11,6 +11,7 @@ from relayd.session.travelling import (
     SESSION_HEADERS,
     TRAVELLING,
     VALUE_MAX_CHARS,
+    names_organization,
     travelling_headers,
 )
 
@@ -57,3 +58,9 @@ def test_a_value_that_cannot_be_sent_on_is_refused(value: str) -> None:
 
 def test_an_empty_value_says_nothing() -> None:
     assert travelling_headers(head("session-id:", "thread-id: t")) == (("thread-id", "t"),)
+
+
+def test_an_organization_or_a_project_is_the_clients_choice() -> None:
+    assert names_organization((("OpenAI-Organization", "org-1"),))
+    assert names_organization((("openai-project", "proj-1"),))
+    assert not names_organization((("originator", "codex_exec"), ("session-id", "a")))

@@ -13,6 +13,7 @@ import attrs
 
 from relayd.config.pricebook import PriceBook
 from relayd.config.snapshot import Account, Key
+from relayd.core.redact import redact
 from relayd.dialect.meter import Receipt, Refuse, Ticket, Turn, TurnAsk, Usage, Wait
 from relayd.dialect.responses_turns import Terminal
 from relayd.ledger.rows import Row
@@ -74,7 +75,7 @@ class Purse:
 
     def facts(self, model: str, account: Account) -> SessionFacts:
         """Who and where, for a turn."""
-        return attrs.evolve(self.base, account=account.name, model=model)
+        return attrs.evolve(self.base, account=account.name, model=redact(model))
 
     async def take(self, model: str, account: Account, ask: TurnAsk) -> Bill | Refuse:
         """The right to one turn, or why there is none. Cancelling it sets nothing aside."""

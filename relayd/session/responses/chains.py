@@ -81,8 +81,14 @@ class Chains:
     async def note(self, tenant: str, response_id: str, chain: Chain, calls: Iterable[str]) -> None:
         """Remember where a response lives, and which tool calls of it wait for their outputs."""
         await self._put(_name("chain", tenant, response_id), _encode(chain))
+        await self._put(_name("owner", "", response_id), _encode(tenant))
         for call_id in list(calls)[:CALLS_MAX]:
             await self._put(_name("call", tenant, call_id), _encode(response_id))
+
+    async def is_anothers(self, tenant: str, response_id: str) -> bool:
+        """Whether another tenant is known to have made the response."""
+        owner = await self._get(_name("owner", "", response_id), _decode_name)
+        return owner is not None and owner != tenant
 
     async def forget(self, tenant: str, response_id: str) -> None:
         """The response is gone from its socket: a request that went on from it has failed."""

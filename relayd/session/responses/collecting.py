@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from relayd.core.endings import Reason
+from relayd.core.hold import HoldBudget
 from relayd.dialect.responses_reader import LeaseReader
 from relayd.protocol.outcomes import Instead, Notice, Violation
 
@@ -27,11 +28,11 @@ class CollectingReader:
 
     Attributes:
         reader: Decides about each event.
-        events: What has come and was not handed on.
+        keep: Takes an event to be handed on; whether there was room for it.
     """
 
     reader: LeaseReader
-    events: list[bytes]
+    keep: Callable[[bytes], bool]
     proof: bytes = attrs.field(default=NO_PROOF, init=False)
 
     def message(
@@ -41,13 +42,12 @@ class CollectingReader:
         said = self.reader.message(payload, now)
         if isinstance(said, Violation):
             return said
-        if isinstance(said, Instead):
-            if said.payload is None:
-                return said
-            self.events.append(said.payload)
-            return said.event or COLLECTED
-        self.events.append(bytes(payload))
-        return said or COLLECTED
+        if isinstance(said, Instead) and said.payload is None:
+            return said
+        shown = said.payload if isinstance(said, Instead) else None
+        if not self.keep(bytes(payload) if shown is None else shown):
+            return Violation.overload()
+        return (said.event if isinstance(said, Instead) else said) or COLLECTED
 
     def harmless(self, head: bytes | bytearray) -> bool:
         """See :class:`~relayd.protocol.outcomes.EventReader`: every event is wanted."""
@@ -64,21 +64,35 @@ class Collected:
 
     Attributes:
         hand_on: Takes one event; waits as long as its client does.
+        hold: Where the bytes of what waits are counted.
     """
 
     hand_on: Callable[[bytes], Awaitable[None]]
+    hold: HoldBudget
     events: list[bytes] = attrs.field(factory=list, init=False)
 
     def policy(self, reader: LeaseReader) -> CollectingReader:
         """Reads the events of one lease."""
-        return CollectingReader(reader, self.events)
+        return CollectingReader(reader, self._keep)
 
     async def deliver(self) -> None:
         """Hand on what has come, in order."""
         while self.events:
             await self.hand_on(self.events[0])
-            del self.events[0]  # not before: it may be cancelled, and goes on later
+            self.hold.give(len(self.events.pop(0)))  # not before: cancelled, it goes on later
 
     def say(self, event: bytes) -> None:
         """An event of relayd's own."""
+        self.hold.bytes_held += len(event)  # too few to refuse
         self.events.append(event)
+
+    def close(self) -> None:
+        """Nobody takes the rest."""
+        self.hold.give(sum(map(len, self.events)))
+        self.events.clear()
+
+    def _keep(self, event: bytes) -> bool:
+        if not self.hold.take(len(event)):
+            return False
+        self.events.append(event)
+        return True

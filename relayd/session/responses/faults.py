@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from relayd.dialect.responses_aborts import CONSEQUENCES, Abort
 from relayd.dialect.responses_errors import error_event
 from relayd.dialect.responses_faults import TurnError
 from relayd.dialect.responses_turns import Running, Terminal
-from relayd.routing.classify import Failure, FailureKind, from_error_event
+from relayd.routing.classify import RETRY_AFTER_S_MAX, Failure, FailureKind, from_error_event
 from relayd.session.attempts import AttemptFailed
 from relayd.session.limits import INSUFFICIENT_QUOTA
 
@@ -52,6 +53,7 @@ class Aborted(Exception):
         param: Likewise.
         event: What the client is sent, instead of an event of the table's.
         response_id: The response that it has seen begin.
+        retry_after_s: When trying again makes sense, where that can be said.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Aborted(Exception):
         param: str | None = None,
         event: bytes | None = None,
         response_id: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(abort.value)
         self.abort = abort
@@ -71,6 +74,7 @@ class Aborted(Exception):
         self._param = param
         self._event = event
         self._response_id = response_id
+        self._retry_after_s = retry_after_s
 
     @property
     def status(self) -> int:
@@ -94,7 +98,13 @@ class Aborted(Exception):
             param=self._param or words.param,
             stream_id=stream_id,
             response_id=self._response_id,
+            headers=self._headers(),
         )
+
+    def _headers(self) -> dict[str, str] | None:
+        """As an HTTP response has them: an event has no others."""
+        wait_s = self._retry_after_s
+        return None if wait_s is None else {"retry-after": str(math.ceil(wait_s))}
 
 
 class Again(Exception):
@@ -115,7 +125,8 @@ def refused_by(refusal: Refuse | Refusal) -> Aborted:
     """A limit of the key, or relayd's own, stands against the turn."""
     abort = _BY_CODE.get(refusal.code, Abort.REFUSED)
     own_code = None if abort is Abort.RATE_LIMITED else str(refusal.code)
-    return Aborted(abort, refusal.message, code=own_code)
+    wait_s = None if abort is Abort.QUOTA_EXHAUSTED else refusal.retry_after_s
+    return Aborted(abort, refusal.message, code=own_code, retry_after_s=wait_s)
 
 
 def aborted_by(failed: AttemptFailed) -> Aborted:
@@ -170,4 +181,6 @@ def failure_of(error: TurnError, wall: float) -> Failure:
     kind = failure.kind
     if error.abort is Abort.UPSTREAM_LIMIT and kind is not FailureKind.FATAL:
         kind = FailureKind.RATE_LIMITED
-    return Failure(kind, failure.code, failure.message, wait_s or failure.retry_after_s)
+    wait_s = wait_s or failure.retry_after_s
+    bounded_s = None if wait_s is None else min(wait_s, RETRY_AFTER_S_MAX)
+    return Failure(kind, failure.code, failure.message, bounded_s)

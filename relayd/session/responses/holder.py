@@ -121,6 +121,7 @@ class Holder:
         crashed: Hears of a bug that ended the lease.
         deliver: Awaited whenever the flow has stopped, before turns are told.
         over: Whether the lease is.
+        blamed: Whether its account has been judged for how it went.
         torn: Whether the client is inside a message that nobody can finish.
     """
 
@@ -132,6 +133,7 @@ class Holder:
     crashed: Callable[[Exception], None]
     deliver: Callable[[], Awaitable[None]] | None = None
     over: bool = attrs.field(default=False, init=False)
+    blamed: bool = attrs.field(default=False, init=False)
     torn: bool = attrs.field(default=False, init=False)
     _runs: dict[str | None, Run] = attrs.field(factory=dict, init=False)
     _begun: int = attrs.field(default=0, init=False)

@@ -11,7 +11,7 @@ import trio
 from relayd.config.snapshot import Account
 from relayd.dialect.responses_reader import LeaseReader
 from relayd.dialect.responses_turns import Running
-from relayd.pool.errors import PinnedGone
+from relayd.pool.errors import AcquireTimeout, PinnedGone
 from relayd.pool.identity import Identity, SlotRef
 from relayd.pool.lease import Lease
 from relayd.protocol.outcomes import EventReader
@@ -95,13 +95,26 @@ class Holders:
         if not account.lanes:
             lease = await self._acquire(account, identity, pinned, lane, deadline)
             return self._begin_on_new(lease, lane, running, payload)
-        # One at a time: whoever comes second finds the lease of the first.
-        async with self._acquiring.setdefault(account.name, trio.Lock()):
-            holder = self._joined(account, pinned, lane)
-            if holder is not None:
-                return holder.begin(lane, running, payload, trio.current_time())
+        holder = self._joined(account, pinned, lane)
+        if holder is not None:
+            return holder.begin(lane, running, payload, trio.current_time())
+        if pinned is not None:  # nobody else can use what it waits for
             lease = await self._acquire(account, identity, pinned, lane, deadline)
             return self._begin_on_new(lease, lane, running, payload)
+        # One at a time: whoever comes second finds the lease of the first.
+        lock = self._acquiring.setdefault(account.name, trio.Lock())
+        with trio.move_on_at(deadline) as waiting:
+            await lock.acquire()
+        if waiting.cancelled_caught:
+            raise AcquireTimeout("another turn of the session waits for a socket")
+        try:
+            holder = self._joined(account, None, lane)
+            if holder is not None:
+                return holder.begin(lane, running, payload, trio.current_time())
+            lease = await self._acquire(account, identity, None, lane, deadline)
+            return self._begin_on_new(lease, lane, running, payload)
+        finally:
+            lock.release()
 
     def in_lane(self, lane: str | None) -> Holder | None:
         """The lease on which a turn of ``lane`` runs."""

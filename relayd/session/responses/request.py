@@ -6,6 +6,7 @@ when it leaves, leaves its upstream's socket closed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import attrs
@@ -26,10 +27,6 @@ from relayd.session.responses.shared import Shared
 from relayd.session.responses.turn import Asked
 
 log = get_logger()
-
-EVENTS_WAITING_MAX: Final = 16
-"""Events between an upstream and an HTTP client that does not read; then the upstream waits."""
-
 
 LAST_WORDS_S: Final = 1.0
 """How long a turn whose client has left may take to write down what it has come to."""
@@ -53,7 +50,7 @@ class RequestedTurn:
     _receive: trio.MemoryReceiveChannel[bytes] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[bytes](EVENTS_WAITING_MAX)
+        self._send, self._receive = trio.open_memory_channel[bytes](0)
 
     async def run(self) -> None:
         """Answer the request; then there are no more events. Raises nothing.
@@ -61,8 +58,8 @@ class RequestedTurn:
         Cancelling it closes its upstream's socket.
         """
         asked_at = trio.current_time()
-        collected = Collected(self._send.send)
-        with self._send:
+        collected = Collected(self._send.send, self.shared.hold)
+        with self._send, contextlib.closing(collected):
             try:
                 await self._answer(collected, asked_at)
             except Exception as error:  # noqa: BLE001 - the boundary of an HTTP turn: a bug in it ends one request

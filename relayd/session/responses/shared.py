@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import attrs
+import trio
 
 from relayd.config.snapshot import Account
 from relayd.core.hold import HoldBudget
@@ -18,6 +20,9 @@ from relayd.session.connecting import Connector, Wish
 from relayd.session.responses.chains import Chains
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
+
+RETRY_S: Final = 5.0
+"""How long after its request a turn may be tried again, unseen by its client."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +63,9 @@ def opener_of(connector: Connector) -> Callable[[Account, Identity, float], Awai
             headers=identity.headers,
             hears_first=False,
         )
+        # Of the time that a turn may be tried again an attempt gets half: else an account that
+        # hangs would leave none for another.
+        deadline = min(deadline, trio.current_time() + RETRY_S)
         return (await connector.open(account, wish, deadline)).endpoint
 
     return open_socket

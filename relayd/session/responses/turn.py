@@ -7,35 +7,34 @@ its client is told at once that the response is not found, and sends all of its 
 
 from __future__ import annotations
 
-import random
 from typing import Final
 
 import attrs
 import trio
 
 from relayd.config.snapshot import Account
+from relayd.core.redact import redact
 from relayd.dialect import responses
 from relayd.dialect.meter import Refuse, TurnAsk, Usage
 from relayd.dialect.responses_aborts import CONSEQUENCES, Abort
 from relayd.dialect.responses_aborts import Outcome as Remains
 from relayd.dialect.responses_client import Create, rewritten
 from relayd.dialect.responses_errors import incomplete_event
+from relayd.dialect.responses_faults import TurnError
 from relayd.dialect.responses_turns import Running, Terminal
-from relayd.observe.bus import AccountFailed
 from relayd.pool.errors import AcquireTimeout, DialTimeout, PinnedGone, PoolClosed
-from relayd.routing.classify import Failure
 from relayd.routing.roster import Seat
 from relayd.session.accounts import log_changes
 from relayd.session.attempts import AttemptFailed
 from relayd.session.entries import milliseconds
 from relayd.session.responses.accounting import Bill, usage_of
+from relayd.session.responses.blame import blamed_for, judge
 from relayd.session.responses.desk import Desk
 from relayd.session.responses.faults import (
     NO_ROOM,
     Aborted,
     Again,
     aborted_by,
-    failure_of,
     refused_by,
     stopped_by_error,
     stopped_by_loss,
@@ -43,11 +42,9 @@ from relayd.session.responses.faults import (
 from relayd.session.responses.holder import Began, Lapsed, Lost, Run
 from relayd.session.responses.identity import identity_of
 from relayd.session.responses.patience import next_outcome
+from relayd.session.responses.shared import RETRY_S
 from relayd.session.responses.way import Way
 from relayd.session.turn_lines import Place
-
-RETRY_S: Final = 5.0
-"""How long after it has come to its turn a request may be tried again, unseen by its client."""
 
 REMEMBER_S: Final = 1.0
 """How long it may take to note where a response lives; not noted, it counts as forgotten."""
@@ -75,6 +72,7 @@ class Asked:
     _bill: Bill | None = attrs.field(default=None, init=False)
     _queue_ms: float = attrs.field(default=0.0, init=False)
     _attempts: int = attrs.field(default=0, init=False)
+    _limited: bool = attrs.field(default=False, init=False)
     _begun_at: float = attrs.field(default=0.0, init=False)
     _lapsed: bool = attrs.field(default=False, init=False)
     _error: Abort | None = attrs.field(default=None, init=False)  # that its client was sent
@@ -153,7 +151,8 @@ class Asked:
                     self._charge(outcome)
                     await self._remember(outcome)
                 case Began():
-                    self._succeeded()
+                    assert self._bill is not None, "a successor follows a turn"
+                    self._bill.succeeded_by(trio.current_time(), Usage(source="response"))
         self._close(reason)
 
     def _close(self, reason: str) -> None:
@@ -213,7 +212,9 @@ class Asked:
             raise refused_by(answer)
         self._bill = answer
         self._bill.place = Place(
-            lane=create.stream_id, queue_ms=self._queue_ms, warm_up=not create.generate
+            lane=None if create.stream_id is None else redact(create.stream_id),
+            queue_ms=self._queue_ms,
+            warm_up=not create.generate,
         )
 
     async def _begin(self, seat: Seat) -> Run:
@@ -279,7 +280,8 @@ class Asked:
                     if not outcome.successor_expected:
                         return
                 case Began():
-                    self._succeeded()
+                    assert self._bill is not None, "a successor follows a turn"
+                    self._bill.succeeded_by(trio.current_time(), Usage(source="response"))
                 case Lapsed():
                     self._lapsed = True
                     return
@@ -292,8 +294,7 @@ class Asked:
         """The upstream has ended a response."""
         now, error = trio.current_time(), end.error
         if error is not None and error.concerns_account:
-            wall = self.desk.shared.books.wall()
-            self._judge(seat, failure_of(error, wall), now)
+            self._blame(end, error, run, seat)
         elif end.running.created_at is not None:
             latency_ms = (end.running.created_at - run.sent_at) * 1000
             log_changes(seat.succeed(first_frame_ms=latency_ms, now=now))
@@ -311,16 +312,15 @@ class Asked:
         with trio.move_on_after(REMEMBER_S, shield=True):
             await self._way.remember(end, self.run.holder.lease)
 
-    def _succeeded(self) -> None:
-        assert self._bill is not None, "a successor follows a turn"
-        self._bill.succeeded_by(trio.current_time(), Usage(source="response"))
-
-    def _judge(self, seat: Seat, failure: Failure, now: float) -> None:
-        shared, account = self.desk.shared, seat.account.name
-        shared.bus.publish(
-            AccountFailed(account=account, dialect=responses.NAME, reason=failure.code)
-        )
-        log_changes(seat.fail(failure, now, jitter=random.random()))
+    def _blame(self, end: Terminal, error: TurnError, run: Run, seat: Seat) -> None:
+        """Judge the account, once for all turns that one event has ended."""
+        shared, headers = self.desk.shared, self.desk.grant.forward_headers
+        wall, before = shared.books.wall(), self._limited
+        self._limited = error.abort is Abort.UPSTREAM_LIMIT
+        failure = blamed_for(end, error, headers, wall, limited_before=before)
+        if failure is not None and not run.holder.blamed:
+            run.holder.blamed = True
+            judge(shared, seat, failure, trio.current_time())
 
     def _charge(self, end: Terminal) -> None:
         assert self._bill is not None, "a turn that runs is paid for"

@@ -80,7 +80,8 @@ class Way:
             return
         chain = await chains.find(key.tenant, self.previous_id)
         if chain is None:
-            if not create.store:
+            # Its service may have it; unless it was made for somebody else.
+            if not create.store or await chains.is_anothers(key.tenant, self.previous_id):
                 raise self.not_found("unknown")
             return
         lives_here = chain.worker == chains.worker and pool.alive(chain.ref)

@@ -116,7 +116,7 @@ async def test_what_another_version_wrote_is_as_good_as_forgotten() -> None:
     store = MemoryStore(Clock(), forgets=True)
     known = Chains(store=store, worker="w", failed=failing)
     await known.note("t", "resp_1", CHAIN, [])
-    (key,) = store._entries
+    key = next(key for key in store._entries if ":chain:" in key)
     await store.put(key, b'{"account":"main"}')
 
     assert await known.find("t", "resp_1") is None
@@ -132,4 +132,13 @@ async def test_a_store_that_is_away_costs_memory_alone() -> None:
     assert await known.find("t", "resp_1") is None
     assert await known.asked_by("t", ["call_1"]) is None
     assert await known.account_of("t", "mine") is None
-    assert len(told) == 7
+    assert len(told) == 8
+
+
+async def test_it_is_known_that_a_response_is_another_tenants() -> None:
+    known = Chains(store=MemoryStore(Clock(), forgets=True), worker="w", failed=failing)
+    await known.note("t", "resp_1", CHAIN, [])
+
+    assert await known.is_anothers("u", "resp_1")
+    assert not await known.is_anothers("t", "resp_1")
+    assert not await known.is_anothers("u", "resp_2")

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from relayd.core.endings import Reason
+from relayd.core.hold import HoldBudget
 from relayd.dialect.responses_reader import TURN_ENDED, LeaseReader
 from relayd.dialect.responses_turns import Running
 from relayd.protocol.outcomes import Instead, Violation
@@ -25,7 +26,7 @@ async def nowhere(_: bytes) -> None:
 
 
 def test_the_flow_stops_behind_every_event(reader: LeaseReader) -> None:
-    collected = Collected(nowhere)
+    collected = Collected(nowhere, HoldBudget(10**9))
     policy = collected.policy(reader)
     created = event("response.created", response=response("resp_1"))
     delta = event("response.output_text.delta", delta="x")
@@ -40,7 +41,7 @@ def test_the_flow_stops_behind_every_event(reader: LeaseReader) -> None:
 
 
 def test_what_is_kept_from_clients_is_not_collected(reader: LeaseReader) -> None:
-    collected = Collected(nowhere)
+    collected = Collected(nowhere, HoldBudget(10**9))
     said = collected.policy(reader).message(
         event("error", status=500, error={"type": "server_error", "message": "m"}), 0.0
     )
@@ -50,7 +51,7 @@ def test_what_is_kept_from_clients_is_not_collected(reader: LeaseReader) -> None
 
 
 def test_what_stands_in_an_events_place_is(reader: LeaseReader) -> None:
-    collected = Collected(nowhere)
+    collected = Collected(nowhere, HoldBudget(10**9))
     policy = collected.policy(reader)
     policy.message(event("response.created", response=response("resp_1")), 0.0)
     said = policy.message(event("error", error={"type": "server_error", "message": "m"}), 0.0)
@@ -60,7 +61,7 @@ def test_what_stands_in_an_events_place_is(reader: LeaseReader) -> None:
 
 
 def test_what_breaks_the_rules_is_not(reader: LeaseReader) -> None:
-    collected = Collected(nowhere)
+    collected = Collected(nowhere, HoldBudget(10**9))
     policy = collected.policy(reader)
 
     assert isinstance(policy.message(b"[]", 0.0), Violation)
@@ -71,7 +72,7 @@ def test_what_breaks_the_rules_is_not(reader: LeaseReader) -> None:
 
 async def test_events_are_handed_on_in_order_and_none_twice_or_never() -> None:
     send, receive = trio.open_memory_channel[bytes](1)
-    collected = Collected(send.send)
+    collected = Collected(send.send, HoldBudget(10**9))
     for number in range(3):
         collected.say(b"%d" % number)
     with trio.CancelScope() as scope:
@@ -86,3 +87,33 @@ async def test_events_are_handed_on_in_order_and_none_twice_or_never() -> None:
 
     assert got == [b"0", b"1", b"2"]
     assert collected.events == []
+
+
+async def test_what_waits_is_counted_until_it_is_taken(reader: LeaseReader) -> None:
+    hold, taken = HoldBudget(10**6), list[bytes]()
+
+    async def take(payload: bytes) -> None:
+        taken.append(payload)
+        await trio.lowlevel.checkpoint()
+
+    collected = Collected(take, hold)
+    created = event("response.created", response=response("resp_1"))
+    collected.policy(reader).message(created, 0.0)
+    collected.say(b"{}")
+    assert hold.bytes_held == len(created) + 2
+
+    await collected.deliver()
+    assert (taken, hold.bytes_held) == ([created, b"{}"], 0)
+
+
+def test_without_room_the_upstream_is_not_heard(reader: LeaseReader) -> None:
+    hold = HoldBudget(10)
+    collected = Collected(nowhere, hold)
+    created = event("response.created", response=response("resp_1"))
+
+    said = collected.policy(reader).message(created, 0.0)
+
+    assert isinstance(said, Violation)
+    assert said.reason is Reason.OVERLOAD
+    collected.close()
+    assert (collected.events, hold.bytes_held) == ([], 0)

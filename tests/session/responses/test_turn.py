@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from relayd.config.dialects import ResponsesSettings
 from relayd.observe.events import LogEvent
-from relayd.session.responses.turn import RETRY_S
+from relayd.session.responses.shared import RETRY_S
 from relayd.sim.responses.scenario import Scenario
 from relayd.sim.responses.upstream import ResponsesUpstream
 from tests.faults.harness import KEY, Upstream
