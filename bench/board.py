@@ -37,9 +37,9 @@ class Counter(enum.IntEnum):
     SENT_BYTES = 0
     RECEIVED_BYTES = 1
     ESTABLISHED = 2  # sessions that have seen session.created
-    COMPLETED = 3  # sessions that were opened and closed again, turns or leases that ended
+    COMPLETED = 3  # sessions opened and closed again, turns, answers or leases ended, pieces read
     BLOCKED = 4  # paced messages that the socket did not take, turns that met the one before
-    BEGUN = 5  # turns
+    BEGUN = 5  # turns, and questions of the chat dialect
     ACCEPTED = 6  # sessions that the upstream has accepted
 
 

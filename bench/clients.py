@@ -8,12 +8,14 @@ import socket
 from array import array
 from typing import TYPE_CHECKING, Final
 
-from bench import frames, handshake
+from bench import frames, openings
 from bench.board import Board, Counter, Phase, Tally
 from bench.conversations import Conversations
 from bench.failures import SessionLost, UnexpectedAnswer
-from bench.handshake import Dialect
+from bench.handshake import Dialect, first_line
 from bench.loop import READ, TICK_S, WRITE, Loop, Peer, prepare, receive, send
+from bench.pieces import Pieces
+from bench.questions import Questions
 from bench.receivers import Counting, Listening, Receiver, Stamps, note_arrivals
 from bench.rows import Row, Traffic
 from bench.senders import BATCH_FRAMES, PLAIN_SEND_BYTES, Flood
@@ -26,7 +28,7 @@ OPENING_MAX: Final = 32
 permits one address."""
 
 
-_TIMED: Final = (Stamps, Conversations)
+_TIMED: Final = (Stamps, Conversations, Pieces, Questions)
 """Receivers that keep delays."""
 
 
@@ -91,11 +93,23 @@ class Clients:
                 return Stamps(self._board, self._tally, self._lose)
             case Traffic.BURST:
                 return Counting(self._tally, self._lose)
+            case Traffic.CHUNKS:
+                timed = self._row.rate_per_s > 0
+                return Pieces(self._board, self._tally, self._lose, timed=timed)
             case _:
                 return Listening(self._loop.close, self._lose)
 
-    def _make_conversations(self) -> Conversations | None:
+    def _make_conversations(self) -> Conversations | Questions | None:
         """Of a row whose sessions ask something: all the time, or once before they idle."""
+        if self._row.traffic is Traffic.FIRST:
+            return Questions(
+                self._host,
+                self._secret,
+                board=self._board,
+                loop=self._loop,
+                tally=self._tally,
+                lose=self._lose,
+            )
         if self._row.dialect is not Dialect.RESPONSES:
             return None
         return Conversations(
@@ -107,7 +121,7 @@ class Clients:
         )
 
     def _carry(self) -> None:
-        if self._row.traffic is Traffic.TURNS:
+        if self._row.traffic in {Traffic.TURNS, Traffic.FIRST}:
             self._converse()
             return
         flood: Flood | None = None
@@ -151,22 +165,22 @@ class Clients:
         error = peer.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise UnexpectedAnswer(f"no connection to the relay: {os.strerror(error)}")
-        request = handshake.upgrade_request(
-            self._host, self._secret, os.urandom(16), self._row.dialect
-        )
-        send(peer, request)
-        peer.on_ready = self._hear
         self._loop.change(peer, READ)
+        if self._row.traffic is Traffic.FIRST:  # it asks by the timetable
+            self._establish(peer)
+            return
+        send(peer, openings.request(self._host, self._secret, self._row.dialect))
+        peer.on_ready = self._hear
 
     def _hear(self, peer: Peer) -> None:
         data = receive(peer)
         if data is None:
             return
         peer.received += data
-        if handshake.is_greeted(peer.received, self._row.dialect):
+        if openings.is_open(peer.received, self._row.dialect):
             self._establish(peer)
         elif not data:
-            heard = handshake.first_line(peer.received) or "nothing"
+            heard = first_line(peer.received) or "nothing"
             raise UnexpectedAnswer(f"the relay closed after: {heard}")
 
     def _establish(self, peer: Peer) -> None:

@@ -23,6 +23,7 @@ class Dialect(enum.Enum):
 
     REALTIME = b"/v1/realtime?model=bench"
     RESPONSES = b"/v1/responses"
+    CHAT = b"/v1/chat/completions"  # POST and server-sent events: see openings.py
 
     @property
     def greets(self) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bench.failures import RunFailed
+from bench.handshake import Dialect
 from bench.processes import pinned
 
 if TYPE_CHECKING:
@@ -28,13 +29,21 @@ STOP_S: Final = 5.0
 _POLL_S: Final = 0.01
 _LOG_TAIL_BYTES: Final = 2000
 
+_COMPATIBLE: Final = 'provider = "compatible"\n'
+_SPARK: Final = """\
+provider = "spark"
+spark = { app_id = "bench", api_secret = "bench-upstream-secret", api_version = "v3.5" }
+timeouts = { first_frame_s = 60.0, idle_s = 600.0, total_s = 3600.0 }
+"""
+
 
 class RelayKind(enum.StrEnum):
     """What stands between the clients and the upstream."""
 
     RELAYD = "relayd"
+    COLD = "cold"  # relayd that opens no socket ahead of need
     HAPROXY = "haproxy"
-    BARE = "bare"  # a Trio relay that copies bytes, bare.py
+    BARE = "bare"  # a Trio relay that does the least, bare.py and bare_chat.py
     DIRECT = "direct"  # nothing: the generator against itself
 
 
@@ -49,6 +58,8 @@ class Wiring:
         secret: The clients' key.
         cpus: Where the relay may run.
         relayd: The installed command.
+        dialect: What the row's sessions speak.
+        ready: Sockets that relayd opens ahead of need.
     """
 
     directory: Path
@@ -57,6 +68,8 @@ class Wiring:
     secret: str = attrs.field(repr=False)
     cpus: frozenset[int]
     relayd: Path
+    dialect: Dialect = Dialect.REALTIME
+    ready: int = 0
 
 
 @attrs.frozen
@@ -96,6 +109,8 @@ def start(kind: RelayKind, wiring: Wiring, listener: socket.socket) -> _Starting
     match kind:
         case RelayKind.RELAYD:
             return _relayd(wiring)
+        case RelayKind.COLD:
+            return _relayd(attrs.evolve(wiring, ready=0))
         case RelayKind.HAPROXY:
             return _haproxy(wiring, listener)
         case RelayKind.BARE:
@@ -108,10 +123,12 @@ def relayd_config(wiring: Wiring) -> str:
     """relayd's file: one key, one account, everything else as it is by default.
 
     But for the keepalive, since the ready-made clients answer no pings and some never speak, and
-    for the pool, which keeps as many sockets as there are sessions.
+    for the pool, which keeps as many sockets as there are sessions; and a stream of the chat
+    dialect may last as long as its row.
     """
     scheme = "https" if wiring.trusted else "http"
     host, port = wiring.upstream
+    is_chat = wiring.dialect is Dialect.CHAT
     trust = f"tls_ca = {_quoted(str(wiring.trusted))}\n" if wiring.trusted else ""
     return f"""\
 [server]
@@ -126,6 +143,7 @@ first_message_s = 600.0
 
 [pool]
 idle_max = 128
+prewarm = {wiring.ready}
 
 [[keys]]
 name = "bench"
@@ -133,12 +151,11 @@ secret = {_quoted(wiring.secret)}
 
 [[accounts]]
 name = "bench-upstream"
-provider = "compatible"
-base_url = {_quoted(f"{scheme}://{host}:{port}/v1")}
+base_url = {_quoted(f"{scheme}://{host}:{port}{'' if is_chat else '/v1'}")}
 api_key = "bench-upstream-key"
 models = ["*"]
 sessions_max = 0
-{trust}"""
+{_SPARK if is_chat else _COMPATIBLE}{trust}"""
 
 
 def haproxy_config(wiring: Wiring, listening_fd: int) -> str:
@@ -204,7 +221,8 @@ def _haproxy(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
 def _bare(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
     upstream_host, upstream_port = wiring.upstream
     # -P: the modules beside the program are not to be found under their bare names.
-    command = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]
+    program = "bare_chat.py" if wiring.dialect is Dialect.CHAT else "bare.py"
+    command = [sys.executable, "-P", str(Path(__file__).with_name(program))]
     command += [str(listener.fileno()), upstream_host, str(upstream_port)]
     log = wiring.directory / "bare.log"
     with _child(command, wiring, log, keep_fd=listener.fileno()) as child:

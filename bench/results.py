@@ -122,6 +122,8 @@ def summarise(
             row.noun: row.sessions,
             "rate_per_s": row.rate_per_s,
             "gap_ms": row.gap_ms,
+            "round_trip_ms": row.round_trip_ms,
+            "ready": row.ready,
             "seconds": seconds,
             "runs": max(sum(run.relay is kind for run in runs) for kind in RelayKind),
         },

@@ -22,6 +22,8 @@ class Traffic(enum.Enum):
     TURNS = "turns"  # requests, by a timetable, and twenty events in answer to each
     LEASES = "leases"  # none: within the process, a pool's sockets are acquired and yielded
     CLAIMS = "claims"  # the same of a pool's book, whose sockets are numbers
+    CHUNKS = "chunks"  # upstream to client, pieces of one long answer each
+    FIRST = "first"  # requests, by a timetable, each with an upstream socket of its own
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +38,8 @@ class Row:
             and ``CLAIMS``, slots of the pool.
         rate_per_s: Messages or turns per session and second, where traffic is paced.
         gap_ms: Between two events of a turn; 0: they come at once.
+        round_trip_ms: How far away the upstream seems to be, on sockets of ``FIRST``.
+        ready: Sockets that relayd opens ahead of need.
         tls: Whether the upstream speaks TLS 1.3.
         dialect: What the sessions speak.
         beside: What relayd's figures are divided by; ``None``: nothing does the same.
@@ -47,6 +51,8 @@ class Row:
     sessions: int
     rate_per_s: float = 0.0
     gap_ms: float = 0.0
+    round_trip_ms: float = 0.0
+    ready: int = 0
     tls: bool = False
     dialect: Dialect = Dialect.REALTIME
     beside: RelayKind | None = RelayKind.HAPROXY
@@ -65,8 +71,10 @@ class Row:
         """What can be measured at all."""
         if self.beside is None:
             return frozenset({RelayKind.RELAYD})
-        without_tls = {RelayKind.BARE, RelayKind.DIRECT}
-        return frozenset(RelayKind) - (without_tls if self.tls else set())
+        if self.dialect is Dialect.CHAT:  # nothing else makes events of frames
+            return frozenset(self.compared)
+        no_tls = {RelayKind.BARE, RelayKind.DIRECT}
+        return frozenset(RelayKind) - {RelayKind.COLD} - (no_tls if self.tls else set())
 
     @property
     def noun(self) -> str:
@@ -188,6 +196,35 @@ _ROWS: Final = (
         sessions=3000,
         dialect=Dialect.RESPONSES,
         beside=RelayKind.BARE,
+    ),
+    Row(
+        name="chat-chunk",
+        summary="pieces of answers out of Spark's frames into events, as fast as they go",
+        traffic=Traffic.CHUNKS,
+        sessions=500,
+        dialect=Dialect.CHAT,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="chat-paced",
+        summary="the same with 10 pieces a second for each stream, so that each comes alone",
+        traffic=Traffic.CHUNKS,
+        sessions=500,
+        rate_per_s=10.0,
+        dialect=Dialect.CHAT,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="chat-first",
+        summary="first chunks from a TLS 1.3 upstream 20 ms away, sockets opened ahead or not",
+        traffic=Traffic.FIRST,
+        sessions=16,
+        rate_per_s=2.0,
+        round_trip_ms=20.0,
+        ready=16,
+        tls=True,
+        dialect=Dialect.CHAT,
+        beside=RelayKind.COLD,
     ),
 )
 ROWS: Final = {row.name: row for row in _ROWS}

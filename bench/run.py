@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench import certificates, frames, handshake, leases, relays
+from bench import certificates, frames, leases, openings, relays, spark_frames
 from bench.board import Board, Counter, Phase
 from bench.clients import OPENING_MAX, Clients
 from bench.failures import RunFailed
@@ -39,10 +39,11 @@ DRAIN_S: Final = 3.0
 """How long messages under way at the end may take to arrive."""
 REST_S: Final = 0.2
 """How long every process has to see that traffic is over, and to end what it has begun."""
-PROBE_S: Final = 10.0
 WORKERS_MAX: Final = 4
 """Load processes on each side."""
 _WATCH_S: Final = 0.05
+_NOUNS: Final = {Traffic.TURNS: "turns", Traffic.FIRST: "answers", Traffic.CHUNKS: "chunks"}
+"""What is counted as lost; messages where nothing is said."""
 
 
 @attrs.frozen(kw_only=True)
@@ -106,9 +107,11 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
             secret=f"bench-{secrets.token_hex(16)}",
             cpus=setting.relay_cpus,
             relayd=setting.relayd,
+            dialect=row.dialect,
+            ready=row.ready,
         )
         relay = stack.enter_context(relays.start(kind, wiring, front))
-        _probe(relay.address, wiring.secret, row.dialect)
+        openings.probe(relay.address, wiring.secret, row.dialect)
         resident_before = resident_bytes(relay.pid) if relay.pid else 0
         clients = [
             stack.enter_context(_client_worker(row, relay, wiring, setting, board, index))
@@ -212,7 +215,7 @@ class _Bench:
         )
         figures |= delay_figures(delays_ns, lateness_ns)
         if lost is not None:
-            noun = "turns" if self.row.traffic is Traffic.TURNS else "messages"
+            noun = _NOUNS.get(self.row.traffic, "messages")
             figures[f"{noun}_lost"] = lost
             figures[f"{noun}_blocked"] = self.board.total(Counter.BLOCKED)
         if self.row.traffic is Traffic.TURNS:
@@ -227,7 +230,7 @@ class _Bench:
             watch(self.workers, _WATCH_S)
 
     def _drain(self) -> int:
-        """Wait for what is under way; the number of messages or turns that never came."""
+        """Wait for what is under way; how much of it never came."""
         deadline = time.monotonic() + DRAIN_S
         while True:
             missing = self._missing()
@@ -237,8 +240,11 @@ class _Bench:
 
     def _missing(self) -> int:
         total = self.board.total
-        if self.row.traffic is Traffic.TURNS:
+        if self.row.traffic in {Traffic.TURNS, Traffic.FIRST}:
             return total(Counter.BEGUN) - total(Counter.COMPLETED)
+        if self.row.traffic is Traffic.CHUNKS:
+            sent = total(Counter.SENT_BYTES) // spark_frames.PIECE_FRAME_BYTES
+            return sent - total(Counter.COMPLETED)
         missing_bytes = total(Counter.SENT_BYTES) - total(Counter.RECEIVED_BYTES)
         return missing_bytes // frames.DELTA_FRAME_BYTES
 
@@ -272,28 +278,3 @@ def _listening() -> socket.socket:
 def _address(listener: socket.socket) -> tuple[str, int]:
     host, port = listener.getsockname()
     return host, port
-
-
-def _probe(address: tuple[str, int], secret: str, dialect: handshake.Dialect) -> None:
-    """Open one session and close it: does the relay stand, and does it accept the key?
-
-    Raises:
-        RunFailed: It does not; what it said instead.
-    """
-    request = handshake.upgrade_request(
-        f"{address[0]}:{address[1]}", secret, secrets.token_bytes(16), dialect
-    )
-    answer = bytearray()
-    try:
-        with socket.create_connection(address, timeout=PROBE_S) as sock:
-            sock.sendall(request)
-            while not handshake.is_greeted(answer, dialect):
-                data = sock.recv(65536)
-                if not data:
-                    raise RunFailed("the relay closed the first session unanswered")
-                answer += data
-            sock.sendall(frames.MASKED_CLOSE)
-            while sock.recv(65536):
-                pass
-    except OSError as error:
-        raise RunFailed(f"the first session through the relay: {error}") from error

@@ -90,14 +90,25 @@ class Timetable:
 
     A moment that is missed is made up for at once, and its lateness kept, so that a generator that
     cannot hold the rate is seen.
+
+    Args:
+        stamped: The frame, and where in it its stamp belongs; a delta where nothing is said.
     """
 
-    def __init__(self, *, rate_per_s: float, board: Board, loop: Loop, tally: Tally) -> None:
+    def __init__(
+        self,
+        *,
+        rate_per_s: float,
+        board: Board,
+        loop: Loop,
+        tally: Tally,
+        stamped: tuple[bytearray, slice] | None = None,
+    ) -> None:
         self._rate_per_s = rate_per_s
         self._board = board
         self._loop = loop
         self._tally = tally
-        self._frame, self._stamp = frames.stamped_frame()
+        self._frame, self._stamp = stamped or frames.stamped_frame()
         self._moments = Moments((), rate_per_s=rate_per_s)
         self.lateness_ns = array("q")
         """How late each recorded frame left, in nanoseconds."""

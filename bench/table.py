@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bench.handshake import Dialect
 from bench.relays import RelayKind
 from bench.rows import ROWS
 from bench.targets import TARGETS, Target
@@ -14,17 +15,27 @@ if TYPE_CHECKING:
     from bench.results import RowResult
 
 _ABSENT: Final = "–"
-_NAMES: Final = {RelayKind.HAPROXY: "HAProxy", RelayKind.BARE: "bare relay"}
+_TABLES: Final = (
+    (Dialect.REALTIME, RelayKind.HAPROXY, "HAProxy"),
+    (Dialect.RESPONSES, RelayKind.BARE, "bare relay"),
+    (Dialect.CHAT, RelayKind.BARE, "bare relay"),
+    (Dialect.CHAT, RelayKind.COLD, "none ready"),
+)
 
 
 def markdown(results: Mapping[str, RowResult]) -> str:
     """Every target with what was measured for it, the machine, and what to know besides.
 
-    A table for each that relayd is compared with. What is compared with nothing stands in the last.
+    A table for each dialect, and for each that relayd is compared with in it. What is compared with
+    nothing stands beside the bare relay.
     """
     lines: list[str] = []
-    for beside, name in _NAMES.items():
-        targets = [target for target in TARGETS if (_beside(target) or RelayKind.BARE) is beside]
+    for dialect, beside, name in _TABLES:
+        targets = [
+            target
+            for target in TARGETS
+            if ROWS[target.row].dialect is dialect and (_beside(target) or RelayKind.BARE) is beside
+        ]
         lines += [""] if lines else []
         lines.append(f"| | relayd | {name} | ratio | first | then | reached |")
         lines.append("| --- | --- | --- | --- | --- | --- | --- |")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from array import array
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Final
 
-from bench import frames, handshake
+from bench import frames, handshake, spark_frames
 from bench.answers import Answers
 from bench.board import Board, Counter, Phase, Tally
 from bench.failures import SessionLost, UnexpectedAnswer
-from bench.loop import READ, TICK_S, WOULD_BLOCK, Loop, Peer, prepare, receive, send
+from bench.later import Later
+from bench.loop import READ, WOULD_BLOCK, Loop, Peer, prepare, receive, send
 from bench.receivers import Counting, Listening, Receiver, note_arrivals
 from bench.rows import Row, Traffic
 from bench.senders import (
@@ -21,9 +24,10 @@ from bench.senders import (
     Sender,
     Timetable,
 )
+from bench.spark_answers import SparkAnswers
 
-if TYPE_CHECKING:
-    import socket
+SPEECH_SEND_BYTES: Final = 32768
+"""Of one stream of the chat dialect on its way, in the kernel: more of 500 fills no memory."""
 
 
 class Upstream:
@@ -49,6 +53,8 @@ class Upstream:
         self._board = board
         self._tally = tally
         self._loop = Loop()
+        self._later = Later(self._loop)
+        self._round_trip_s = row.round_trip_ms / 1000
         self._peers: dict[int, Peer] = {}
         self._greeting = frames.session_created() if row.dialect.greets else b""
         self._answers = self._make_answers()
@@ -80,22 +86,34 @@ class Upstream:
     def _serve_until(self, phase: Phase) -> None:
         while not self._board.has_reached(phase):
             with self._board.in_traffic():
-                if self._answers is not None:
+                if isinstance(self._answers, Answers):
                     self._answers.turn()
                 else:
-                    self._loop.turn(TICK_S)
+                    self._later.turn()
 
     def _hand_over(self, receiver: Receiver) -> None:
         for peer in self._peers.values():
             peer.on_ready = receiver.on_ready
             self._loop.change(peer, READ)
 
-    def _make_answers(self) -> Answers | None:
-        if self._row.dialect is not handshake.Dialect.RESPONSES:
-            return None
-        return Answers(
-            gap_ms=self._row.gap_ms, loop=self._loop, finish=self._finish, lose=self._lose
-        )
+    def _make_answers(self) -> Answers | SparkAnswers | None:
+        match self._row.dialect:
+            case handshake.Dialect.RESPONSES:
+                return Answers(
+                    gap_ms=self._row.gap_ms, loop=self._loop, finish=self._finish, lose=self._lose
+                )
+            case handshake.Dialect.CHAT:
+                is_short = self._row.traffic is Traffic.FIRST
+                return SparkAnswers(
+                    spark_frames.whole_answer() if is_short else spark_frames.first_frame(),
+                    delay_s=self._round_trip_s,
+                    later=self._later,
+                    loop=self._loop,
+                    finish=self._finish,
+                    lose=self._lose,
+                )
+            case _:
+                return None
 
     def _make_sender(self) -> Sender | None:
         match self._row.traffic:
@@ -113,8 +131,27 @@ class Upstream:
                     loop=self._loop,
                     tally=self._tally,
                 )
+            case Traffic.CHUNKS:
+                return self._make_speaker()
             case _:
                 return None
+
+    def _make_speaker(self) -> Sender:
+        """What goes on with answers that have begun."""
+        if self._row.rate_per_s:
+            return Timetable(
+                rate_per_s=self._row.rate_per_s,
+                board=self._board,
+                loop=self._loop,
+                tally=self._tally,
+                stamped=spark_frames.stamped_piece(),
+            )
+        return Flood(
+            spark_frames.piece_batch(BATCH_FRAMES),
+            send_bytes=SPEECH_SEND_BYTES,
+            loop=self._loop,
+            tally=self._tally,
+        )
 
     def _accept(self, listener: Peer) -> None:
         while True:
@@ -123,13 +160,19 @@ class Upstream:
             except OSError:  # nothing more to accept, or its peer is gone again
                 return
             prepare(sock)
-            if self._answers is not None:
+            if isinstance(self._answers, Answers):
                 note_arrivals(sock)
+            if self._row.traffic is Traffic.CHUNKS:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SPEECH_SEND_BYTES)
             if self._tls is None:
-                self._loop.add(Peer(sock, self._answer), READ)
-                continue
-            secured = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-            self._loop.add(Peer(secured, self._shake_hands), READ)
+                peer = Peer(sock, self._answer)
+            else:
+                secured = self._tls.wrap_socket(
+                    sock, server_side=True, do_handshake_on_connect=False
+                )
+                peer = Peer(secured, self._shake_hands)
+            # The kernel has connected it at once; TCP's round trip and that of TLS come to two.
+            self._later.after(2 * self._round_trip_s, partial(self._loop.add, peer, READ))
 
     def _shake_hands(self, peer: Peer) -> None:
         assert isinstance(peer.sock, ssl.SSLSocket)
@@ -154,10 +197,14 @@ class Upstream:
         if answer is None:
             return
         peer.received.clear()
-        send(peer, answer + self._greeting)  # an empty buffer takes 2 KiB
         peer.on_ready = self._listening.on_ready
         self._peers[peer.fd] = peer
         self._tally.add(Counter.ACCEPTED)
+        self._later.after(self._round_trip_s, partial(self._greet, peer, answer))
+
+    def _greet(self, peer: Peer, answer: bytes) -> None:
+        if self._loop.has(peer):  # else the relay has not waited
+            send(peer, answer + self._greeting)  # an empty buffer takes 2 KiB
 
     def _finish(self, peer: Peer) -> None:
         del self._peers[peer.fd]

@@ -23,8 +23,12 @@ _COMPLETED: Final = {
     Traffic.TURNS: ("turn", "us", 1e6),
     Traffic.LEASES: ("lease", "us", 1e6),
     Traffic.CLAIMS: ("lease", "us", 1e6),
+    Traffic.CHUNKS: ("chunk", "us", 1e6),
+    Traffic.FIRST: ("answer", "us", 1e6),
 }
 """Traffic that is counted in what was completed: its noun, and the unit of CPU for each."""
+_PLANNED: Final = ("messages_per_s", "turns_per_s", "chunks_per_s", "answers_per_s")
+"""What a timetable asks for, by the row's noun."""
 HELD_SHARE: Final = 0.99
 """A timetable of which this share arrived in time was held."""
 
@@ -48,7 +52,8 @@ class Sample:
         load_cpu_s: What each load process has used.
         relay_busy_s: How long the relay's CPUs have been busy, with whatever.
         received_bytes: What the receiving side has received.
-        completed: Sessions that were opened and closed; turns or leases that ended.
+        completed: Sessions that were opened and closed; turns, answers or leases that ended;
+            pieces of answers that were received.
         accepted: Sessions that the upstream has accepted.
     """
 
@@ -109,14 +114,14 @@ def limit_of(figures: dict[str, float], *, planned_per_s: float) -> Limit:
 
     Args:
         figures: The run's.
-        planned_per_s: Messages or turns a second that a timetable asks for, 0 where there is none.
+        planned_per_s: What a timetable asks for a second, 0 where there is none.
 
     A timetable that was held leaves nothing to blame, whoever was busy. Otherwise a relay is the
     limit when it took all that other programs left of its CPU.
     """
     if figures.get("lateness_p99_ms", 0.0) > LATENESS_MAX_MS:
         return Limit.TIMETABLE
-    carried_per_s = figures.get("turns_per_s", figures.get("messages_per_s", 0.0))
+    carried_per_s = next((figures[name] for name in _PLANNED if name in figures), 0.0)
     if planned_per_s and carried_per_s >= HELD_SHARE * planned_per_s:
         return Limit.NOTHING
     left_share = 1.0 - min(figures["others_cpu_share"], 1.0)

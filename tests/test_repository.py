@@ -20,6 +20,7 @@ FOLDERS = ("relayd", "tests", "bench", "docs", "etc", "systemd", ".ci")
 TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
+    "relayd/cli/demo_client.py": "tests/cli/test_demo.py",
     "relayd/core/endings.py": "tests/observe/test_document.py",
     "relayd/service/entrance.py": "tests/faults/test_front_door.py",
     "relayd/service/opening.py": "tests/service/test_door.py",

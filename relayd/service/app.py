@@ -142,8 +142,10 @@ async def _run(
     core.start_soon(_run_books, writing, parts.ground.books)
     pooling = trio.CancelScope(shield=True)
     core.start_soon(_run_within, pooling, parts.responses.pool.run)
+    chatting = trio.CancelScope(shield=True)
+    core.start_soon(_run_within, chatting, parts.chat.run)
     try:
-        core.start_soon(probe_disabled, parts.connector)
+        core.start_soon(probe_disabled, parts.connector, parts.chat.clocks)
         core.start_soon(parts.door.slow_heads.watch)
         core.start_soon(parts.measuring.run)
         async with trio.open_nursery() as connections:
@@ -164,6 +166,7 @@ async def _run(
             await _drain(parts, core, connections)
     finally:
         pooling.cancel(reason="stopped")
+        chatting.cancel(reason="stopped")
         beneath.cancel(reason="stopped")
         writing.cancel(reason="stopped")
     log.info(

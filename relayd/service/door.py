@@ -33,6 +33,7 @@ from relayd.protocol.upgrade import (
     response_101,
 )
 from relayd.service.acceptor import SlowHeads
+from relayd.service.chat import ChatApi
 from relayd.service.entrance import DRAINING, read_head
 from relayd.service.opening import Workshop
 from relayd.service.public import PublicApi
@@ -40,6 +41,7 @@ from relayd.service.responses import ResponsesApi
 from relayd.service.visit import OnRefused, Refused, Visit, cut_off, nobody, refuse
 from relayd.session.admission import Grant, Quota, admit
 from relayd.session.books import LEDGER_UNAVAILABLE, Books
+from relayd.session.chat.shared import ChatShared
 from relayd.session.connecting import Connected, Connector
 from relayd.session.dialects import answer_subprotocol, wish_of
 from relayd.session.responses.session import ResponsesSession
@@ -64,6 +66,7 @@ class Door:
         snapshot: The configuration in force; each connection keeps the one it met.
         tls: For clients; ``None`` where they speak plain HTTP.
         responses: What sessions of the responses dialect share.
+        chat: What requests of the chat dialect share.
         on_refused: Hears of every connection that becomes no session.
         http: What is answered without an upgrade.
         sessions: By id, those whose 101 was written.
@@ -81,6 +84,7 @@ class Door:
     hold: HoldBudget
     slow_heads: SlowHeads
     responses: Shared
+    chat: ChatShared
     on_refused: OnRefused = nobody
     http: PublicApi = attrs.field(init=False)
     sessions: dict[str, Session | ResponsesSession] = attrs.field(factory=dict, init=False)
@@ -94,6 +98,7 @@ class Door:
             hold=self.hold,
             wall=self.books.wall,
             responses=ResponsesApi(shared=self.responses, books=self.books, bus=self.bus),
+            chat=ChatApi(shared=self.chat, books=self.books, bus=self.bus),
         )
         self._workshop = Workshop(
             reactor=self.reactor,
@@ -108,6 +113,7 @@ class Door:
         self.draining = True
         self.http.drain()
         self.responses.pool.drain()
+        self.chat.drain()
         for session in tuple(self.sessions.values()):
             session.leave(Reason.DRAIN, at=deadline, refuse=refuse)
 

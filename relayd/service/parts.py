@@ -31,6 +31,7 @@ from relayd.service.measuring_samples import Sources
 from relayd.service.notify import Notifier
 from relayd.service.pooling import Telling, pools_of, shared_of
 from relayd.session.books import Books
+from relayd.session.chat.shared import ChatShared, chat_of
 from relayd.session.connecting import Connector
 from relayd.session.limits import Limits
 from relayd.session.responses.shared import Shared
@@ -141,6 +142,7 @@ class Parts:
     roster: Roster
     connector: Connector
     responses: Shared
+    chat: ChatShared
     notifier: Notifier
     reserve: Reserve
     listeners: Listeners
@@ -228,17 +230,10 @@ def build(
         bus=ground.bus,
     )
     measuring = _measuring(ground, hold, roster, lambda: door)
-    responses = shared_of(
-        snapshot,
-        reactor=ground.reactor,
-        books=ground.books,
-        bus=ground.bus,
-        hold=hold,
-        connector=connector,
-        tell=Telling(measuring.hear_pool, measuring.crashed),
-    )
+    responses, chat = _turns(snapshot, ground, hold, connector, measuring)
     door = Door(
         responses=responses,
+        chat=chat,
         snapshot=snapshot,
         tls=trust.clients,
         reactor=ground.reactor,
@@ -263,10 +258,40 @@ def build(
         roster=roster,
         connector=connector,
         responses=responses,
+        chat=chat,
         notifier=Notifier.from_environ(environ),
         reserve=Reserve(),
         listeners=listeners,
     )
+
+
+def _turns(
+    snapshot: Snapshot,
+    ground: Ground,
+    hold: HoldBudget,
+    connector: Connector,
+    measuring: Measuring,
+) -> tuple[Shared, ChatShared]:
+    """What the dialects share whose turns find their own upstreams."""
+    responses = shared_of(
+        snapshot,
+        reactor=ground.reactor,
+        books=ground.books,
+        bus=ground.bus,
+        hold=hold,
+        connector=connector,
+        tell=Telling(measuring.hear_pool, measuring.crashed),
+    )
+    chat = chat_of(
+        snapshot,
+        reactor=ground.reactor,
+        books=ground.books,
+        bus=ground.bus,
+        hold=hold,
+        connector=connector,
+        crashed=measuring.crashed,
+    )
+    return responses, chat
 
 
 def _measuring(

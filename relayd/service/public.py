@@ -14,6 +14,7 @@ from relayd.config.snapshot import Account, Key, Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.protocol.head import Head
+from relayd.service.chat import CHAT_PATHS, ChatApi
 from relayd.service.http.connection import HttpConnection
 from relayd.service.http.refusals import HttpRefused
 from relayd.service.http.request import Request
@@ -74,6 +75,7 @@ class PublicApi:
     hold: HoldBudget
     wall: Callable[[], float]
     responses: ResponsesApi
+    chat: ChatApi
     on_request: OnRequest = nobody
     router: Router = attrs.field(init=False)
     _open: set[HttpConnection] = attrs.field(factory=set, init=False)
@@ -84,6 +86,10 @@ class PublicApi:
                 *(
                     Route("POST", path, self._responses, f"create_response_{number}", "A response.")
                     for number, path in enumerate(RESPONSES_PATHS, 1)
+                ),
+                *(
+                    Route("POST", path, self._chat, f"create_chat_{number}", "A chat completion.")
+                    for number, path in enumerate(CHAT_PATHS, 1)
                 ),
                 Route("GET", "/v1/models", self._models, "list_models", "The models of the key."),
             ]
@@ -159,6 +165,10 @@ class PublicApi:
         return await self.responses.create(
             request, self._authenticated(request), self.house.snapshot
         )
+
+    async def _chat(self, request: Request) -> Response:
+        """``POST /v1/chat/completions``."""
+        return await self.chat.create(request, self._authenticated(request), self.house.snapshot)
 
     async def _models(self, request: Request) -> Response:
         """``GET /v1/models`` in OpenAI's shape: the names that the key may ask for."""

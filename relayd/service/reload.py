@@ -245,6 +245,7 @@ class Reloader:
         parts.connector.contexts = prepared.trust.upstream
         parts.roster.update(snapshot.accounts)
         parts.responses.pool.apply(snapshot.settings.pool, responses_accounts(snapshot))
+        parts.chat.apply(snapshot)
         parts.ground.books.limits.sessions_max = sessions_max(limits)
         door.tls = prepared.trust.clients
         door.hold.bytes_max = limits.hold_max_bytes

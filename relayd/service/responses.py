@@ -151,6 +151,12 @@ def _event(payload: bytes) -> _Event:
         return _Event()
 
 
+def _type_of(payload: bytes) -> str | None:
+    """The type for the ``event`` field, where it is fit for one."""
+    kind = _event(payload).type
+    return kind if kind.isprintable() and kind else None
+
+
 def _error(event: _Event, payload: bytes) -> Json:
     """An error that came before anything else, as an HTTP response.
 
@@ -213,7 +219,7 @@ async def _streamed(
     """Each event; a sign of life where none comes."""
     event: bytes | None = first
     while event is not None:
-        yield SseEvent(event, _event(event).type or None)
+        yield SseEvent(event, _type_of(event))
         with trio.move_on_after(keepalive_s) as scope:
             event = await turn.next_event()
         if scope.cancelled_caught:

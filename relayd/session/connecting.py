@@ -36,6 +36,7 @@ from relayd.protocol.upstream_upgrade import (
     upstream_request,
 )
 from relayd.routing.classify import (
+    Failure,
     FailureKind,
     from_close,
     from_error_event,
@@ -52,6 +53,7 @@ from relayd.session.attempts import (
     said_nothing,
     too_late,
 )
+from relayd.session.travelling import names_organization
 from relayd.transport import raw, tls
 from relayd.transport.egress import connect
 from relayd.transport.endpoint import Endpoint
@@ -200,7 +202,7 @@ class Connector:
                 upgraded = trio.current_time()
                 if wish.hears_first:
                     scope.deadline = min(upgraded + account.timeouts.first_frame_s, ends_at)
-                    await _hear(sock, first, leftover)
+                    await _hear(sock, first, leftover, wish)
                 else:
                     first.raw += leftover
             now = trio.current_time()
@@ -272,9 +274,7 @@ async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[s
     failure = from_status(
         answer.status, retry_after_s=answer.retry_after_s, body=answer.body_excerpt
     )
-    if wish.path_is_clients:
-        failure = attrs.evolve(failure, kind=FailureKind.REFUSED)
-    raise AttemptFailed(failure, declined=answer)
+    raise AttemptFailed(_spared(failure, wish), declined=answer)
 
 
 def _request(account: Account, wish: Wish, key: str) -> bytes:
@@ -295,7 +295,7 @@ def _request(account: Account, wish: Wish, key: str) -> bytes:
     return upstream_request(authority, asked, sent, wish.subprotocols, key)
 
 
-async def _hear(sock: socket.socket, first: FirstMessage, data: bytes) -> None:
+async def _hear(sock: socket.socket, first: FirstMessage, data: bytes, wish: Wish) -> None:
     """Wait for the first message and judge it; its bytes stay in ``first.raw``."""
     event = first.feed(data, trio.current_time()) if data else None
     while event is None:
@@ -306,13 +306,21 @@ async def _hear(sock: socket.socket, first: FirstMessage, data: bytes) -> None:
     match event:
         case Notice():
             if _type_of(first.payload) == "error":
-                raise AttemptFailed(from_error_event(first.payload))
+                raise AttemptFailed(_spared(from_error_event(first.payload), wish))
         case PeerClosed(code, reason):
             raise AttemptFailed(from_close(code, reason))
         case Violation(reason, message):
             raise AttemptFailed(unreachable(reason.value, message))
         case _:
             raise AssertionError(f"a first message cannot end as {event!r}")
+
+
+def _spared(failure: Failure, wish: Wish) -> Failure:
+    """A failure that may be about what the client chose does not stand against the account."""
+    fatal = failure.kind is FailureKind.FATAL
+    if wish.path_is_clients or (fatal and names_organization(wish.headers)):
+        return attrs.evolve(failure, kind=FailureKind.REFUSED)
+    return failure
 
 
 def _type_of(payload: bytes) -> str:

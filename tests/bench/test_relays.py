@@ -7,10 +7,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bench import relays
+from bench import certificates, relays
+from bench.handshake import Dialect
 from bench.relays import Wiring
 from bench.rows import ROWS, Traffic
 from relayd.config.load import load
+from relayd.config.providers import Provider
 
 
 @pytest.fixture
@@ -84,6 +86,26 @@ def test_relayd_finds_no_mistake_in_its_file(wiring: Wiring) -> None:
     settings = load(path, environ={})
 
     assert [account.name for account in settings.accounts] == ["bench-upstream"]
+
+
+def test_rows_of_the_chat_dialect_have_a_spark_account_that_is_patient(wiring: Wiring) -> None:
+    _, trusted = certificates.make(wiring.directory)
+    secured = attrs.evolve(wiring, trusted=trusted, dialect=Dialect.CHAT, ready=7)
+    path = wiring.directory / "relayd.toml"
+    path.write_text(relays.relayd_config(secured))
+
+    settings = load(path, environ={})
+
+    (account,) = settings.accounts
+    assert account.provider is Provider.SPARK
+    assert account.base_url == "https://127.0.0.1:4433"
+    assert account.tls_ca is not None
+    assert account.timeouts.idle_s == 600
+    assert settings.pool.prewarm == 7
+
+
+def test_where_nothing_is_said_no_socket_is_opened_ahead(wiring: Wiring) -> None:
+    assert tomllib.loads(relays.relayd_config(wiring))["pool"]["prewarm"] == 0
 
 
 def test_the_clients_key_is_in_no_repr(wiring: Wiring) -> None:

@@ -12,7 +12,7 @@ from bench.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH_S = 120
-COUNTS = ("messages", "sessions", "turns", "leases")
+COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers")
 
 
 @pytest.mark.slow
@@ -29,6 +29,9 @@ COUNTS = ("messages", "sessions", "turns", "leases")
         "pool",
         "book",
         "idle-responses",
+        "chat-chunk",
+        "chat-paced",
+        "chat-first",
     ],
 )
 def test_a_quick_run_measures_relayd_and_what_it_is_compared_with(row: str, tmp_path: Path) -> None:
@@ -46,8 +49,7 @@ def test_a_quick_run_measures_relayd_and_what_it_is_compared_with(row: str, tmp_
     assert set(result.medians) == expected
     for figures in result.medians.values():
         assert any(figures.get(name, 0) > 0 for name in COUNTS)
-        assert figures.get("messages_lost", 0) == 0
-        assert figures.get("turns_lost", 0) == 0
+        assert {figures.get(f"{name}_lost", 0) for name in COUNTS} == {0}
 
 
 def test_what_cannot_carry_a_row_is_skipped_and_said_to_be() -> None:

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from bench import results, table
+from bench.handshake import Dialect
 from bench.progress import Progress
 from bench.relays import RelayKind
 from bench.results import Run
@@ -66,17 +67,23 @@ def test_what_was_not_measured_is_a_dash() -> None:
     unmeasured = [line for line in lines if "| – | – | – | " in line and line.endswith("| – |")]
 
     assert len(unmeasured) == len(TARGETS)
-    assert len(lines) == len(TARGETS) + 2 * len(["head", "rule"]) + len(["a line between"])
+    assert len(lines) == len(TARGETS) + 4 * len(["head", "rule"]) + 3 * len(["a line between"])
 
 
 def test_each_target_stands_in_the_table_of_what_its_row_is_compared_with() -> None:
-    haproxy, bare = table.markdown({}).split("\n\n")
+    tables = {
+        (Dialect.REALTIME, RelayKind.HAPROXY): "HAProxy",
+        (Dialect.RESPONSES, RelayKind.BARE): "bare relay",
+        (Dialect.CHAT, RelayKind.BARE): "bare relay",
+        (Dialect.CHAT, RelayKind.COLD): "none ready",
+    }
+    texts = dict(zip(tables, table.markdown({}).split("\n\n"), strict=True))
 
-    assert haproxy.startswith("| | relayd | HAProxy | ratio |")
-    assert bare.startswith("| | relayd | bare relay | ratio |")
+    for key, name in tables.items():
+        assert texts[key].startswith(f"| | relayd | {name} | ratio |")
     for target in TARGETS:
-        beside = ROWS[target.row].beside
-        assert f"| {target.label} |" in (haproxy if beside is RelayKind.HAPROXY else bare)
+        row = ROWS[target.row]
+        assert f"| {target.label} |" in texts[row.dialect, row.beside or RelayKind.BARE]
 
 
 def test_a_turns_line_has_what_each_relay_adds_to_none() -> None:

@@ -68,9 +68,15 @@ def test_churn_counts_sessions() -> None:
 
 @pytest.mark.parametrize(
     ("traffic", "noun"),
-    [(Traffic.TURNS, "turn"), (Traffic.LEASES, "lease"), (Traffic.CLAIMS, "lease")],
+    [
+        (Traffic.TURNS, "turn"),
+        (Traffic.LEASES, "lease"),
+        (Traffic.CLAIMS, "lease"),
+        (Traffic.CHUNKS, "chunk"),
+        (Traffic.FIRST, "answer"),
+    ],
 )
-def test_turns_and_leases_are_counted_as_they_end(traffic: Traffic, noun: str) -> None:
+def test_what_is_completed_is_counted_by_its_own_name(traffic: Traffic, noun: str) -> None:
     figures = traffic_figures(START, after(relay_cpu_s=1.5, completed=1010), traffic, load_cpus=1)
 
     assert figures[f"{noun}s"] == 1000
@@ -126,6 +132,8 @@ def test_delays_and_lateness_are_told_in_milliseconds() -> None:
         ({"messages_per_s": 19_999.0, "lateness_p99_ms": 0.5}, 20_000.0, Limit.NOTHING),
         ({"turns_per_s": 320.0, "others_cpu_share": 0.9}, 320.0, Limit.NOTHING),
         ({"turns_per_s": 200.0, "relay_cpu_share": 0.95}, 320.0, Limit.RELAY),
+        ({"chunks_per_s": 5_000.0, "relay_cpu_share": 0.95}, 5_000.0, Limit.NOTHING),
+        ({"answers_per_s": 20.0, "relay_cpu_share": 0.95}, 32.0, Limit.RELAY),
     ],
 )
 def test_who_was_the_limit(

@@ -25,6 +25,7 @@ def test_one_conversation_of_each_dialect_is_played(capsys: pytest.CaptureFixtur
     assert 'realtime    answered aloud: "Answer 1. You said: Hello from the demo"' in told
     assert 'realtime    understood: "1500 milliseconds of audio", for 19 tokens' in told
     assert 'responses   brought the output "42"; answered: "Answer 2. The tool said: 42"' in told
+    assert any(line.startswith("chat        asked xunfei-spark-max") for line in told)
     assert any(line.startswith("passthrough sent") for line in told)
 
 

@@ -30,6 +30,7 @@ from relayd.service.door import Door
 from relayd.service.parts import open_books
 from relayd.service.pooling import shared_of
 from relayd.session.books import Books
+from relayd.session.chat.shared import chat_of
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -123,6 +124,15 @@ class Stage:
                     hold=self.hold,
                     connector=connector,
                     tell=lambda event: None,
+                ),
+                chat=chat_of(
+                    SNAPSHOT,
+                    reactor=self.reactor,
+                    books=self.books,
+                    bus=Bus(),
+                    hold=self.hold,
+                    connector=connector,
+                    crashed=lambda: None,
                 ),
                 snapshot=SNAPSHOT,
                 tls=None,

@@ -23,12 +23,15 @@ from relayd.config.snapshot import Account
 from relayd.config.url import parse_base_url
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.dialect.behind import Handshake
 from relayd.observe.bus import AccountFailed, Bus, BusEvent
 from relayd.observe.events import LogEvent
 from relayd.protocol.first import FIRST_MESSAGE_MAX_BYTES
+from relayd.protocol.upstream_upgrade import UpstreamDeclined
 from relayd.routing.roster import AccountStatistics, Roster
 from relayd.routing.scheduler import Demand
 from relayd.session import connecting
+from relayd.session.attempts import AttemptFailed
 from relayd.session.connecting import ATTEMPT_SHARE, Connected, Connector, Wish
 from relayd.transport import tls
 from relayd.transport.errors import DialError, DialErrorKind
@@ -671,3 +674,50 @@ async def test_an_upstream_cannot_speak_relayd_s_own_words(
     assert connected.seat.account.name == "second"
     assert stage.of("first").error_average > 0
     close_connected(connected)
+
+
+# -- handshakes of a provider's own
+
+
+async def test_a_handshake_of_a_providers_own_goes_as_it_is(stage: Stage) -> None:
+    await stage.account("echo", welcome, provider="websocket", headers={"X-Set": "operator"})
+    headers = (("X-Own", "1"), ("X-Set", "provider"))
+    handshake = Handshake("/chat?authorization=x", headers, "a.example")
+    wish = attrs.evolve(PASSTHROUGH, target=lambda _: handshake, headers=(("X-Client", "3"),))
+
+    close_connected(await stage.connected(wish))
+
+    (request,) = stage.requests("echo")
+    assert request.startswith("GET /chat?authorization=x HTTP/1.1\r\nHost: a.example\r\n")
+    assert "X-Client: 3\r\n" in request
+    assert "X-Own: 1\r\n" in request
+    assert "X-Set: operator\r\n" in request
+    assert "provider" not in request
+    assert "Authorization" not in request
+
+
+async def test_its_host_is_the_accounts_where_it_names_none(stage: Stage) -> None:
+    await stage.account("echo", welcome, provider="websocket")
+    wish = attrs.evolve(PASSTHROUGH, target=lambda _: Handshake("/chat"))
+
+    close_connected(await stage.connected(wish))
+
+    (request,) = stage.requests("echo")
+    assert "Host: 127.0.0.1:" in request
+
+
+async def test_a_decline_is_told_as_it_came(stage: Stage) -> None:
+    date = "Fri, 20 Nov 2026 08:00:00 GMT"
+    await stage.account("echo", declines("403 Forbidden", b"no", f"Date: {date}"))
+    connector = Connector(
+        roster=stage.roster,
+        resolver=Resolver(stage.nursery),
+        contexts={},
+        hold=stage.hold,
+        bus=Bus(),
+    )
+
+    with pytest.raises(AttemptFailed) as caught:
+        await connector.open(stage.accounts[0], PASSTHROUGH, trio.current_time() + ADMISSION_S)
+
+    assert caught.value.declined == UpstreamDeclined(403, None, "no", date)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import attrs
@@ -21,6 +22,7 @@ from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.health import PROBE_EVERY_S
 from relayd.routing.roster import Roster, Seat
 from relayd.session.attempts import AttemptFailed
+from relayd.session.chat.clocks import Clocks
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.session.probing import LOOK_EVERY_S, PROBE_S, probe, probe_disabled
 from relayd.transport.endpoint import Endpoint
@@ -75,7 +77,7 @@ async def connector(autojump_clock: MockClock) -> AsyncIterator[PlayedConnector]
             hold=HoldBudget(1000),
             bus=Bus(),
         )
-        nursery.start_soon(probe_disabled, made)
+        nursery.start_soon(probe_disabled, made, Clocks(time.time))
         yield made
         nursery.cancel_scope.cancel()
     for endpoint in made.opened:

@@ -1,0 +1,137 @@
+"""What one request comes to: asked for once, gathered while it is answered, written down once."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from relayd.config.snapshot import Account
+from relayd.dialect.behind import (
+    Began,
+    Fault,
+    Faulted,
+    Finished,
+    FinishReason,
+    Piece,
+    Reasoning,
+    Text,
+    ToolCall,
+    Used,
+)
+from relayd.dialect.chat_usage import Tally, expected_usage
+from relayd.dialect.chat_values import ChatRequest
+from relayd.dialect.meter import Refuse, TurnAsk, Usage
+from relayd.session.chat.verdicts import of_refuse
+from relayd.session.entries import milliseconds
+from relayd.session.responses.accounting import Bill, Purse
+from relayd.session.turn_lines import Place
+
+_COMPLETED = frozenset({FinishReason.STOP, FinishReason.TOOL_CALLS})
+
+
+@attrs.define(eq=False, kw_only=True)
+class Reckoning:
+    """One per request.
+
+    Attributes:
+        asked_at: When its client asked.
+        upstream_id: The upstream's name for the answer, once it has begun.
+        began: Whether an upstream has taken the request.
+        has_output: Whether it has said anything.
+    """
+
+    purse: Purse
+    request: ChatRequest
+    asked_at: float = attrs.field(factory=trio.current_time)
+    upstream_id: str | None = attrs.field(default=None, init=False)
+    began: bool = attrs.field(default=False, init=False)
+    _expected: Usage = attrs.field(init=False)
+    _bill: Bill | None = attrs.field(default=None, init=False)
+    _tally: Tally = attrs.field(factory=Tally, init=False)
+    _used: Usage | None = attrs.field(default=None, init=False)
+    _first_output_at: float | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._expected = expected_usage(self.request)
+
+    @property
+    def has_output(self) -> bool:
+        """See the class."""
+        return self._first_output_at is not None
+
+    async def bill_to(self, account: Account) -> Fault | None:
+        """Ask once whether there may be a turn; a further attempt only moves its bill.
+
+        Returns:
+            Why there may be none. Cancelling it sets nothing aside.
+        """
+        if self._bill is not None:
+            self._bill.moved(account)
+            return None
+        ask = TurnAsk(
+            now=self.asked_at,
+            expected=self._expected,
+            output_max_tokens=self.request.max_tokens or account.defaults.max_tokens,
+            audio=False,
+        )
+        answer = await self.purse.take(self.request.model, account, ask)
+        if isinstance(answer, Refuse):
+            return of_refuse(answer)
+        self._bill = answer
+        return None
+
+    def attempted(self, waited_s: float) -> None:
+        """Another upstream has been sent the request: what the last one said counts no more.
+
+        Args:
+            waited_s: How long it took to get there.
+        """
+        assert self._bill is not None, "a turn that begins is paid for"
+        self._bill.place = Place(wait_ms=milliseconds(waited_s))
+        self.upstream_id, self.began, self._used = None, False, None
+
+    def add(self, piece: Piece) -> None:
+        """A piece of the answer has come. The last one is written down at once."""
+        match piece:
+            case Text() | Reasoning() | ToolCall():
+                self._tally.add(piece)
+                if self._first_output_at is None:
+                    self._first_output_at = trio.current_time()
+            case Began(upstream_id):
+                self.began, self.upstream_id = True, upstream_id
+                if self._bill is not None:
+                    self.purse.lines.started(self._bill.facts, upstream_id)
+            case Used(usage):
+                self._used = usage
+            case Finished(reason):
+                self._used = self._used or self._estimate()
+                self.close("completed" if reason in _COMPLETED else "incomplete")
+            case Faulted(fault):
+                self.upstream_id = fault.upstream_id or self.upstream_id
+            case _:
+                pass
+
+    def close(self, reason: str, *, is_cut: bool = False) -> None:
+        """The turn is over. Closing it again does nothing.
+
+        What an upstream had no time to tell is estimated, once it has answered anything.
+
+        Args:
+            reason: For the log and the ledger.
+            is_cut: It was relayd that ended the answer: the upstream had read the question.
+        """
+        if self._bill is None or self._bill.ended:
+            return
+        usage = self._used
+        if usage is None and (self.has_output or (is_cut and self.began)):
+            usage = self._estimate()
+        self._bill.close(
+            reason,
+            now=trio.current_time(),
+            turn_id=self.upstream_id,
+            first_output_at=self._first_output_at,
+            usage=usage,
+        )
+
+    def _estimate(self) -> Usage:
+        return self._tally.usage(self._expected, self.upstream_id)
