@@ -268,7 +268,7 @@ FIELDS: Final[dict[str, str]] = {
     " none",
     "connect_ms": "dialling the upstream that was chosen, its handshake included",
     "cost_usd": "what it cost, in US dollars; null where something in it has no price",
-    "dialect": "`realtime`, `responses` or `passthrough`",
+    "dialect": "`realtime`, `responses`, `chat` or `passthrough`",
     "dropped": "changes to limits that were given up",
     "drain_s": "how long sessions get to end",
     "duration_ms": "from start to end; of a turn from the client's create, else from the start of"

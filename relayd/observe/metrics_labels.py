@@ -153,12 +153,24 @@ TURN_ABORTS: Final = (
 )
 """Why a turn of the responses dialect ends without its upstream's word, as the dialect has it."""
 
+TURN_FAULTS: Final = (
+    *("invalid_value", "content_filter", "context_length_exceeded", "model_not_found"),
+    *("rate_limit_exceeded", "insufficient_quota", "daily_quota", "overloaded", "overload"),
+    *("no_available_account", "no_account", "account_busy", "internal_error"),
+    *("upstream_auth_failed", "upstream_bad_request", "upstream_busy_user"),
+    *("upstream_concurrency", "upstream_misconfigured", "upstream_not_entitled"),
+    *("upstream_too_big", "upstream_truncated", "upstream_protocol_error", "upstream_timeout"),
+)
+"""Why a turn of the chat dialect fails, where that is not among the others: ``error.code``."""
+
 TURN_REASON: Final = Label(
     "reason",
     "the response's status (`completed`, `cancelled`, `incomplete`, `failed`), or what cut it"
-    " short: the ending of its session or, in the responses dialect, a word for the turn alone",
-    tuple(dict.fromkeys((*TURN_STATUSES, *Reason, *TURN_ABORTS))),
-    listed=f"the endings are in [events.md](events.md), the others are {_quoted(TURN_ABORTS)}",
+    " short: the ending of its session or, in the responses and chat dialects, a word for the turn"
+    " alone",
+    tuple(dict.fromkeys((*TURN_STATUSES, *Reason, *TURN_ABORTS, *TURN_FAULTS))),
+    listed="the endings are in [events.md](events.md), the others are"
+    f" {_quoted(tuple(dict.fromkeys((*TURN_ABORTS, *TURN_FAULTS))))}",
 )
 POOL_STATE: Final = Label(
     "state",

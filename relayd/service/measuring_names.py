@@ -15,7 +15,7 @@ import attrs
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Snapshot
 from relayd.core.refusals import RefusalCode
-from relayd.observe.metrics_labels import OTHER
+from relayd.observe.metrics_labels import OTHER, TURN_FAULTS
 from relayd.routing.classify import (
     KINDS_BY_CLOSE,
     KINDS_BY_CODE,
@@ -45,6 +45,7 @@ FAILURE_WORDS: Final = frozenset(
         "rate_limit_exceeded",
         "rate_limits_updated",
         "server_error",
+        *TURN_FAULTS,
     }
 )
 """The words of a failure that have a series of their own."""

@@ -3,13 +3,17 @@ from __future__ import annotations
 from relayd.config.kinds import name_mistake
 from relayd.core.endings import Reason
 from relayd.core.refusals import RefusalCode
+from relayd.dialect import chat_faults
+from relayd.dialect.behind import Fault
 from relayd.dialect.responses_aborts import Abort
+from relayd.dialect.spark_errors import MEANINGS
 from relayd.observe import metrics_labels as labels
 from relayd.observe.metrics_labels import NO_ACCOUNT, NO_REASON, OTHER, Label
 from relayd.pool.events import Broken, PoolEventKind, Refused, Rotated
 from relayd.pool.idle import why_broken
 from relayd.pool.slots import State
 from relayd.protocol.outcomes import Violation
+from relayd.session.chat import verdicts
 
 
 def test_a_label_with_known_values_shows_no_others() -> None:
@@ -77,3 +81,13 @@ def test_whatever_breaks_a_socket_has_a_word_of_its_own() -> None:
 
 def test_no_account_can_be_called_as_where_there_is_none() -> None:
     assert name_mistake(NO_ACCOUNT) is not None
+
+
+def test_every_fault_of_a_chat_turn_has_a_label_of_its_own() -> None:
+    codes = {meaning.code for meaning in MEANINGS.values()}
+    faults = (
+        *(value for value in vars(verdicts).values() if isinstance(value, Fault)),
+        *(value for value in vars(chat_faults).values() if isinstance(value, Fault)),
+    )
+
+    assert codes | {fault.code for fault in faults} <= set(labels.TURN_REASON.values)
