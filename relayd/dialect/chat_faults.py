@@ -17,6 +17,8 @@ RATE_LIMIT_COOL_S: Final = 5.0
 _AUTH: Final = frozenset({401, 403})
 _NOT_FOUND: Final = frozenset({404, 405, 410})
 _TOO_MANY: Final = 429
+_CLIENTS_DOING: Final = frozenset({1007, 1009})
+"""RFC 6455 section 7.4.1: close codes that are about what was sent."""
 
 
 def handshake_fault(status: int, said: str) -> Fault:
@@ -105,6 +107,15 @@ def truncated(
             may have been closed all along: another socket will do.
     """
     how = "without a Close" if code is None else f"with {code}"
+    if code in _CLIENTS_DOING and not heard:
+        return Fault(
+            status=400,
+            type=INVALID_REQUEST,
+            code="message_too_big",
+            message="The upstream does not take this request: it is too long, or no valid text.",
+            detail=shown(f"closed {how} {reason}".rstrip()),
+            upstream_id=upstream_id,
+        )
     return Fault(
         status=502,
         type=SERVER_ERROR,

@@ -149,8 +149,8 @@ _FAULTS: Final = {
 }
 """By ``error_code``, in lower case, without underscores and without what follows a dot."""
 
-_AUTH_CODES: Final = frozenset({"invalidapikey", "accessdenied"})
-_MODEL_CODES: Final = frozenset({"modelnotfound", "model"})  # Model.AccessDenied
+_AUTH_CODES: Final = frozenset({"invalidapikey"})
+_MODEL_CODES: Final = frozenset({"accessdenied", "modelnotfound", "model"})  # Model.AccessDenied
 _REASONS: Final = {
     "length": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,

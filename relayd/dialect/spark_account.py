@@ -21,6 +21,10 @@ class SparkTable(Choice, Protocol):
         """The APISecret."""
 
     @property
+    def http_password(self) -> Concealed | None:
+        """The APIPassword of the vendor's HTTP interface."""
+
+    @property
     def uid(self) -> str | None:
         """Who is named as user, of a request that names none."""
 
@@ -70,4 +74,5 @@ def model_at(account: SparkAccount) -> SparkModel:
 def hidden_texts(account: SparkAccount) -> tuple[str, ...]:
     """What of the account the upstream may repeat and nobody else is to read."""
     table = table_of(account)
-    return (table.app_id, table.api_secret.reveal(), key_of(account))
+    password = () if table.http_password is None else (table.http_password.reveal(),)
+    return (table.app_id, table.api_secret.reveal(), key_of(account), *password)

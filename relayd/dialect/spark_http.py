@@ -29,6 +29,7 @@ from relayd.dialect.behind import (
     ToolCall,
     Used,
 )
+from relayd.dialect.chat_errors import INVALID_REQUEST, shown
 from relayd.dialect.chat_faults import broken_protocol, handshake_fault, truncated
 from relayd.dialect.chat_usage import read_count, told_usage
 from relayd.dialect.meter import Usage
@@ -49,6 +50,11 @@ _PATHS: Final = {"/v1/x1": "/v2/chat/completions", "/x2": "/x2/chat/completions"
 _HTTPS_PORT: Final = 443
 _NOTHING: Final = msgspec.Raw(b"null")
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_CLIENT_ERRORS: Final = 400
+_SERVER_ERRORS: Final = 500
+_OF_THE_ACCOUNT: Final = frozenset({401, 404, 405, 408, 410, 429})
+"""Statuses that say something of the account, or of its configuration."""
+
 _SID: Final = re.compile(r"[A-Za-z0-9@._:-]{1,128}")
 _REASONS: Final = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 
@@ -165,10 +171,17 @@ class HttpExchange:
             error = _decode_chunk(body).error or _Error()
         except _UNREADABLE:
             error = _Error(body.decode(errors="replace"))
-        code, said = str(error.code or ""), error.message or ""
-        if code.isdecimal() and int(code) in MEANINGS and status != HTTPStatus.UNAUTHORIZED:
-            return fault_of(int(code), said, self.upstream_id, self.hidden)
-        return handshake_fault(status, said)
+        code, said = _number(error.code), error.message or ""
+        words = shown(said, self.hidden)
+        if code == OUTPUT_AUDIT:
+            return _refused_for("content_filter", words)
+        if code in MEANINGS and status != HTTPStatus.UNAUTHORIZED:
+            return fault_of(code, said, self.upstream_id, self.hidden)
+        of_itself = status < _CLIENT_ERRORS or status >= _SERVER_ERRORS
+        if of_itself or status in _OF_THE_ACCOUNT:
+            return handshake_fault(status, words)
+        # It may be what this one client asked for: nothing of it stands against the account.
+        return _refused_for("upstream_bad_request", words)
 
     def feed(self, event: bytes) -> tuple[Piece, ...]:
         """What the data of one event says. Behind the last piece it says nothing more."""
@@ -182,7 +195,7 @@ class HttpExchange:
             return self._faulted(broken_protocol(f"unreadable event: {error}", self.upstream_id))
         if self.upstream_id is None and chunk.sid and _SID.fullmatch(chunk.sid):
             self.upstream_id = chunk.sid
-        code = chunk.code or (0 if chunk.error is None else _number(chunk.error.code))
+        code = chunk.code or (0 if chunk.error is None else _number(chunk.error.code) or -1)
         if code and code != OUTPUT_AUDIT:
             said = chunk.message or (chunk.error.message if chunk.error else None) or ""
             return self._faulted(fault_of(code, said, self.upstream_id, self.hidden))
@@ -247,6 +260,17 @@ class HttpExchange:
     def _faulted(self, fault: Fault) -> tuple[Piece, ...]:
         self._ended = True
         return (Faulted(fault),)
+
+
+def _refused_for(code: str, words: str) -> Fault:
+    """A request that the upstream does not take, for what stands in it."""
+    return Fault(
+        status=400,
+        type=INVALID_REQUEST,
+        code=code,
+        message=f"The upstream refused the request: {words}",
+        detail=words,
+    )
 
 
 def _number(code: str | int | None) -> int:

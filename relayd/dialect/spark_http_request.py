@@ -11,6 +11,7 @@ import msgspec
 from relayd.config.spark_models import SparkModel
 from relayd.dialect.chat_values import ChatRequest, Message, ToolChoice, ToolMode
 from relayd.dialect.spark_account import SparkAccount, model_at
+from relayd.dialect.spark_request import TOP_K_MAX
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{},"required":[]}')
 _SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
@@ -45,7 +46,7 @@ def http_prepared(request: ChatRequest, account: SparkAccount) -> HttpPrepared:
         asked: float | None = getattr(request, name)
         value = getattr(account.defaults, name) if asked is None else asked
         if value is not None:
-            body[name] = value
+            body[name] = min(int(value), TOP_K_MAX) if name == "top_k" else value
     limit = request.max_tokens or account.defaults.max_tokens
     if limit is not None:
         body["max_tokens"] = limit = limit if model.max_out is None else min(limit, model.max_out)

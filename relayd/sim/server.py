@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import ssl
+from collections.abc import Callable
 from typing import Final, Generic, Never, Protocol, TypeVar
 
 import attrs
@@ -11,6 +14,10 @@ import trio
 
 CONNECTIONS_MAX: Final = 20_000
 """Connections at one time; over it a new one is closed at once."""
+
+ACCEPTED_AT_ONCE_MAX: Final = 256
+ACCEPT_PAUSE_S: Final = 0.1
+"""After an accept that failed."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,17 +110,42 @@ async def serve(
 
     Cancelling this cuts every connection; no Close is sent.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
-    for listener in listeners[1:]:
+    first, *others = await trio.open_tcp_listeners(port, host=host)
+    for listener in others:
         await listener.aclose()
-    bound_host, bound_port = listeners[0].socket.getsockname()[:2]
+    bound_host, bound_port = first.socket.getsockname()[:2]
     server = SimServer(upstream, bound_host, bound_port, is_tls=ssl_context is not None)
 
-    async def handle(stream: trio.SocketStream) -> None:
-        await server._serve_connection(stream, ssl_context)
+    async def handle(sock: trio.socket.SocketType) -> None:
+        await server._serve_connection(trio.SocketStream(sock), ssl_context)
 
     task_status.started(server)
-    await trio.serve_listeners(handle, listeners[:1])
+    async with first, trio.open_nursery() as connections:
+        await _accept_all(first, lambda sock: connections.start_soon(handle, sock))
+
+
+async def _accept_all(
+    listener: trio.SocketListener, taken: Callable[[trio.socket.SocketType], None]
+) -> Never:
+    """Accept for ever: all that wait, each time.
+
+    Trio's own loop takes one for each turn of its scheduler. With hundreds of answers on their
+    way a turn takes long, and the last of hundreds of clients would wait for seconds.
+    """
+    with socket.socket(fileno=os.dup(listener.socket.fileno())) as sock:
+        sock.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(ACCEPTED_AT_ONCE_MAX):
+                try:
+                    accepted, _address = sock.accept()
+                except BlockingIOError:
+                    break
+                except OSError:  # it is gone already, or no descriptor is left
+                    await trio.sleep(ACCEPT_PAUSE_S)
+                    break
+                accepted.setblocking(False)
+                taken(trio.socket.from_stdlib_socket(accepted))
 
 
 def _secured(stream: trio.SocketStream, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:

@@ -137,7 +137,7 @@ def test_a_task_that_starts_has_not_begun_to_answer() -> None:
         ("DataInspectionFailed", 400, "content_filter", Retry.NONE, Effect.NONE),
         ("data_inspection_failed", 400, "content_filter", Retry.NONE, Effect.NONE),
         ("InvalidApiKey", 502, "upstream_auth_failed", Retry.ELSEWHERE, Effect.DISABLE),
-        ("AccessDenied.Unpurchased", 502, "upstream_auth_failed", Retry.ELSEWHERE, Effect.DISABLE),
+        ("AccessDenied.X", 500, "upstream_misconfigured", Retry.NONE, Effect.DISABLE_MODEL),
         ("ModelNotFound", 500, "upstream_misconfigured", Retry.NONE, Effect.DISABLE_MODEL),
         ("Model.AccessDenied", 500, "upstream_misconfigured", Retry.NONE, Effect.DISABLE_MODEL),
         ("Arrearage", 429, "insufficient_quota", Retry.ELSEWHERE, Effect.DISABLE),

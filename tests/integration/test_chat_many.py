@@ -17,7 +17,7 @@ import trio
 from relayd.sim.server import SimServer
 from relayd.sim.spark.upstream import SparkUpstream
 from tests.integration.chat_stage import Account, Stage, said, seen
-from tests.integration.responses_stage import reasons, stopped_well, turns
+from tests.integration.responses_stage import stopped_well
 
 pytestmark = pytest.mark.slow
 
@@ -70,10 +70,9 @@ async def test_no_frame_of_many_streams_is_lost(
     assert told["wrong"] == []
     assert told["chunks"] == STREAMS * (WORDS + 2)  # its role, its words, its end
     assert pace == "normal" or max(most) == STREAMS
-    lines = await turns(relayd, STREAMS)
-    assert set(reasons(lines)) == {"completed"}
-    assert {line["tokens_out"] for line in lines} == {WORDS}
     found = spark.upstream.statistics().total
     assert (found.completed, found.requests) == (STREAMS, STREAMS)
     await seen(lambda: spark.connections == 0)
     await stopped_well(relayd)
+    rows = stage.ledger()  # not the log: lines that a busy test does not read in time are lost
+    assert [(row["reason"], row["tokens_out"]) for row in rows] == [("completed", WORDS)] * STREAMS

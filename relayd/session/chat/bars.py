@@ -18,6 +18,8 @@ from relayd.dialect.behind import Effect, Fault
 from relayd.routing.health import PROBE_EVERY_S
 from relayd.routing.roster import Standing
 
+RESTS: Final = "The upstream has refused this model, or sets a limit. Try again later."
+
 BARS_MAX: Final = 1024
 """Accounts and models that are remembered; the names of models come from clients."""
 
@@ -75,9 +77,11 @@ class Bars:
         if not bars:
             return None
         first = min(bars, key=lambda bar: bar.until)
-        if first.fault.retry_after_s is None:
-            return first.fault
-        return attrs.evolve(first.fault, retry_after_s=max(first.until - now, 0.0))
+        # What was said was said to another client, about its request.
+        fault = attrs.evolve(first.fault, message=RESTS, detail="", upstream_id=None)
+        if fault.retry_after_s is None:
+            return fault
+        return attrs.evolve(fault, retry_after_s=max(first.until - now, 0.0))
 
     def _of(self, standing: Standing, model: str, now: float) -> _Bar | None:
         account, health = standing.account, standing.health

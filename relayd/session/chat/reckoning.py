@@ -6,6 +6,7 @@ import attrs
 import trio
 
 from relayd.config.snapshot import Account
+from relayd.core.endings import Reason
 from relayd.dialect.behind import (
     Began,
     Fault,
@@ -38,6 +39,7 @@ class Reckoning:
         upstream_id: The upstream's name for the answer, once it has begun.
         began: Whether an upstream has taken the request.
         has_output: Whether it has said anything.
+        sent: Whether the request is with an upstream: it reads, and bills, what it has.
     """
 
     purse: Purse
@@ -45,6 +47,7 @@ class Reckoning:
     asked_at: float = attrs.field(factory=trio.current_time)
     upstream_id: str | None = attrs.field(default=None, init=False)
     began: bool = attrs.field(default=False, init=False)
+    sent: bool = attrs.field(default=False, init=False)
     _expected: Usage = attrs.field(init=False)
     _bill: Bill | None = attrs.field(default=None, init=False)
     _tally: Tally = attrs.field(factory=Tally, init=False)
@@ -88,6 +91,7 @@ class Reckoning:
         """
         assert self._bill is not None, "a turn that begins is paid for"
         self._bill.place = Place(wait_ms=milliseconds(waited_s))
+        self.sent = True
         self.upstream_id, self.began, self._used = None, False, None
 
     def add(self, piece: Piece) -> None:
@@ -123,7 +127,8 @@ class Reckoning:
         if self._bill is None or self._bill.ended:
             return
         usage = self._used
-        if usage is None and (self.has_output or (is_cut and self.began)):
+        left_behind = self.sent and reason == Reason.CLIENT_GONE.value
+        if usage is None and (self.has_output or (is_cut and self.began) or left_behind):
             usage = self._estimate()
         self._bill.close(
             reason,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Final, assert_never
 
@@ -55,8 +54,10 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, nursery.cancel_scope)
-                with contextlib.suppress(PeerGone):
+                try:
                     leaving = await self._run_tasks()
+                except PeerGone:
+                    self._is_gone = True
                 nursery.cancel_scope.cancel()
         finally:
             self._dismiss()

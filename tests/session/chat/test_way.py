@@ -17,7 +17,7 @@ from relayd.dialect.behind import Effect, Fault, Retry
 from relayd.dialect.chat_values import ChatRequest
 from relayd.routing.classify import Failure, FailureKind
 from relayd.routing.roster import Roster, Seat
-from relayd.session.chat.bars import Bars
+from relayd.session.chat.bars import RESTS, Bars
 from relayd.session.chat.shared import ChatShared
 from relayd.session.chat.way import Way
 from tests.dialect.chat import TOOLS, request
@@ -89,7 +89,7 @@ async def test_an_account_that_cannot_serve_the_model_is_passed_over() -> None:
     made.shared.bars.note(FIRST, "m", barred, trio.current_time(), 0.0)
     assert seat_of(made.way()) == "second"
     made.shared.bars.note(SECOND, "m", barred, trio.current_time(), 0.0)
-    assert fault_of(made.way()) == barred
+    assert fault_of(made.way()) == attrs.evolve(barred, message=RESTS, detail="", upstream_id=None)
 
 
 async def test_so_is_one_that_does_not_take_the_request() -> None:
