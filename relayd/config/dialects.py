@@ -38,9 +38,24 @@ class ResponsesSettings:
 
 
 @attrs.frozen(kw_only=True)
+class HubKeepalive:
+    """``[dialects.hub]``: when a client of the event hub is taken for gone."""
+
+    keepalive_s: float = attrs.field(
+        default=25.0, metadata=about(_SECONDS, "A client silent for this long is sent a ping.")
+    )
+    pong_s: float = attrs.field(
+        default=10.0, metadata=about(_SECONDS, "How long it has for the answer; then 4009.")
+    )
+
+
+@attrs.frozen(kw_only=True)
 class DialectSettings:
     """``[dialects]``: a table for each dialect that has settings of its own."""
 
     responses: ResponsesSettings = attrs.field(
         factory=ResponsesSettings, metadata=about(None, "See below.", default="see below")
+    )
+    hub: HubKeepalive = attrs.field(
+        factory=HubKeepalive, metadata=about(None, "See below.", default="see below")
     )

@@ -13,6 +13,8 @@ from relayd.config.prices import PriceSettings, TokenPrices
 from relayd.config.schema import (
     AccountSettings,
     DialectSettings,
+    HubKeepalive,
+    HubSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
@@ -38,6 +40,8 @@ SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[ledger]": LedgerSettings,
     "[dialects]": DialectSettings,
     "[dialects.responses]": ResponsesSettings,
+    "[dialects.hub]": HubKeepalive,
+    "[hub]": HubSettings,
     "[[keys]]": KeySettings,
     "[[accounts]]": AccountSettings,
     "accounts.timeouts": Timeouts,

@@ -34,6 +34,14 @@ class BudgetPeriod(enum.StrEnum):
     TOTAL = "total"
 
 
+class Role(enum.StrEnum):
+    """What a key may do beside its own sessions."""
+
+    USER = "user"
+    PUBLISHER = "publisher"
+    OPERATOR = "operator"
+
+
 class BusyLane(enum.StrEnum):
     """What a request does in a lane of the responses dialect where another one is running."""
 
@@ -73,6 +81,15 @@ class KeySettings:
             kinds.NAME,
             "Keys of one tenant share what is kept per tenant.",
             default="the key's name",
+        ),
+    )
+    role: Role = attrs.field(
+        default=Role.USER,
+        converter=Role,
+        metadata=about(
+            Word(tuple(map(str, Role))),
+            "What the key may do in the event hub beside hearing of its tenant: `publisher` also"
+            " publishes there; `operator` does too, hears of every tenant and may end sessions.",
         ),
     )
     models: tuple[str, ...] = attrs.field(

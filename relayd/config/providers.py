@@ -16,6 +16,7 @@ class Dialect(enum.StrEnum):
     RESPONSES = "responses"
     CHAT = "chat"
     PASSTHROUGH = "passthrough"
+    HUB = "hub"
 
 
 class Provider(enum.StrEnum):

@@ -15,7 +15,8 @@ import attrs
 from relayd.config import kinds
 from relayd.config.about import About, about
 from relayd.config.accounts import OPENAI_BASE_URL, AccountSettings, Timeouts
-from relayd.config.dialects import DialectSettings, ResponsesSettings
+from relayd.config.dialects import DialectSettings, HubKeepalive, ResponsesSettings
+from relayd.config.hub import HubSettings
 from relayd.config.keys import BudgetPeriod, KeySettings
 from relayd.config.pools import PoolSettings
 from relayd.config.pricebook import PriceBook
@@ -28,6 +29,8 @@ __all__ = [
     "AccountSettings",
     "BudgetPeriod",
     "DialectSettings",
+    "HubKeepalive",
+    "HubSettings",
     "KeySettings",
     "LedgerSettings",
     "LimitSettings",
@@ -253,6 +256,7 @@ class Settings:
     state: StateSettings = attrs.field(factory=StateSettings)
     ledger: LedgerSettings = attrs.field(factory=LedgerSettings)
     dialects: DialectSettings = attrs.field(factory=DialectSettings)
+    hub: HubSettings = attrs.field(factory=HubSettings)
     keys: tuple[KeySettings, ...] = ()
     accounts: tuple[AccountSettings, ...] = ()
     prices: PriceBook = attrs.field(factory=PriceBook)

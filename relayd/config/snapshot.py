@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from relayd.config.accounts import Transport, UpstreamMode
-from relayd.config.keys import BusyLane, Recovery
+from relayd.config.keys import BusyLane, Recovery, Role
 from relayd.config.networks import Network, is_within
 from relayd.config.patterns import Patterns
 from relayd.config.pricebook import PriceBook
@@ -52,6 +52,7 @@ class Key:
         websocket: Whether it may upgrade in the responses dialect.
         busy_lane: What a request does in a lane where another one is running.
         recovery: What may be changed in a request to make it succeed.
+        role: What it may do in the event hub.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Key:
     websocket: bool = True
     busy_lane: BusyLane = BusyLane.QUEUE
     recovery: Recovery = Recovery.NONE
+    role: Role = Role.USER
     _model_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
     _dialect_patterns: Patterns = attrs.field(init=False, eq=False, repr=False)
 
@@ -105,6 +107,7 @@ class Key:
             websocket=settings.websocket,
             busy_lane=settings.busy_lane,
             recovery=settings.recovery,
+            role=settings.role,
         )
 
     def permits_model(self, model: str) -> bool:

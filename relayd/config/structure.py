@@ -19,6 +19,8 @@ from relayd.config.rules import expected, nearest
 from relayd.config.schema import (
     AccountSettings,
     DialectSettings,
+    HubKeepalive,
+    HubSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
@@ -46,6 +48,7 @@ TABLES: Final[Tables] = (
     TlsSettings,
     Timeouts,
     ResponsesSettings,
+    HubKeepalive,
     SparkSettings,
     ChatDefaults,
     ServerSettings,
@@ -55,6 +58,7 @@ TABLES: Final[Tables] = (
     StateSettings,
     LedgerSettings,
     DialectSettings,
+    HubSettings,
     KeySettings,
     AccountSettings,
 )

@@ -47,6 +47,7 @@ class Reason(enum.StrEnum):
     TURN_TIMEOUT = "turn_timeout"
     CLIENT_STALLED = "client_stalled"
     UPSTREAM_STALLED = "upstream_stalled"
+    CLIENT_SLOW = "client_slow"
     CLIENT_SILENT = "client_silent"
     UPSTREAM_KEEPALIVE_TIMEOUT = "upstream_keepalive_timeout"
     PROTOCOL_ERROR_CLIENT = "protocol_error_client"
@@ -61,6 +62,9 @@ class Reason(enum.StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"
     KEY_EXPIRED = "key_expired"
     KEY_REMOVED = "key_removed"
+    TOKEN_REFUSED = "token_refused"
+    SESSIONS_EXCEEDED = "sessions_exceeded"
+    TOPICS_EXCEEDED = "topics_exceeded"
     SESSION_MAX_AGE = "session_max_age"
     DRAIN = "drain"
     ACCOUNT_REMOVED = "account_removed"
@@ -112,6 +116,7 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.TURN_TIMEOUT: Ending(_U, 1011, 1001, error_type="server_error"),
     Reason.CLIENT_STALLED: Ending(_C, None, 1001, abort_client=True),
     Reason.UPSTREAM_STALLED: Ending(_U, 1011, None, abort_upstream=True),
+    Reason.CLIENT_SLOW: Ending(_C, 1008, 1001),
     Reason.CLIENT_SILENT: Ending(_C, 1001, 1001),
     Reason.UPSTREAM_KEEPALIVE_TIMEOUT: Ending(_U, 1011, None),
     Reason.PROTOCOL_ERROR_CLIENT: Ending(_C, 1002, 1001),
@@ -126,6 +131,9 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.BUDGET_EXHAUSTED: Ending(_C, 1008, 1001, error_type="insufficient_quota"),
     Reason.KEY_EXPIRED: Ending(_C, 1008, 1001, error_type="permission_error"),
     Reason.KEY_REMOVED: Ending(_C, 1008, 1001, error_type="authentication_error"),
+    Reason.TOKEN_REFUSED: Ending(_C, 1008, 1001),
+    Reason.SESSIONS_EXCEEDED: Ending(_C, 1008, 1001),
+    Reason.TOPICS_EXCEEDED: Ending(_C, 1008, 1001),
     Reason.SESSION_MAX_AGE: Ending(_N, 1001, 1000),
     Reason.DRAIN: Ending(_N, 1012, 1000),
     Reason.ACCOUNT_REMOVED: Ending(_N, 1012, 1000),

@@ -26,10 +26,13 @@ class RefusalCode(enum.StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
     MODEL_NOT_PRICED = "model_not_priced"
     DIALECT_NOT_ALLOWED = "dialect_not_allowed"
+    ROLE_NOT_ALLOWED = "role_not_allowed"
+    TOPIC_NOT_ALLOWED = "topic_not_allowed"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     KEY_EXPIRED = "key_expired"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HEAD_TIMEOUT = "head_timeout"
     HEAD_TOO_LARGE = "head_too_large"
     UPGRADE_REQUIRED = "upgrade_required"
@@ -63,10 +66,13 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.MODEL_NOT_ALLOWED: 403,
     RefusalCode.MODEL_NOT_PRICED: 403,
     RefusalCode.DIALECT_NOT_ALLOWED: 403,
+    RefusalCode.ROLE_NOT_ALLOWED: 403,
+    RefusalCode.TOPIC_NOT_ALLOWED: 403,
     RefusalCode.ADDRESS_NOT_ALLOWED: 403,
     RefusalCode.KEY_EXPIRED: 403,
     RefusalCode.NOT_FOUND: 404,
     RefusalCode.METHOD_NOT_ALLOWED: 405,
+    RefusalCode.IDEMPOTENCY_KEY_REUSED: 422,
     RefusalCode.HEAD_TIMEOUT: 408,
     RefusalCode.HEAD_TOO_LARGE: 431,
     RefusalCode.UPGRADE_REQUIRED: 426,

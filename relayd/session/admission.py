@@ -181,8 +181,8 @@ def _admit_to_dialect(
             return _admit_realtime(request, base)
         case Dialect.RESPONSES:
             return _admit_responses(request, base)
-        case Dialect.CHAT:
-            raise AssertionError("no path of this dialect upgrades")
+        case Dialect.CHAT | Dialect.HUB:
+            raise AssertionError("its requests are not admitted here")
         case Dialect.PASSTHROUGH:
             return _admit_passthrough(request, route, base, snapshot)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from relayd.config import price_file
 from relayd.config.about import about_of
@@ -116,6 +118,10 @@ def test_everything_that_is_simulated_has_a_price(name: str) -> None:
         ("gpt-realtime-2.1-mini", "0.6 0.06 10 0.3 0.8 None 2.4 20"),
         ("gpt-4o-transcribe", "2.5 None 2.5 None None None 10 None"),
         ("gpt-4o-mini-transcribe-2025-12-15", "1.25 None 1.25 None None None 5 None"),
+        ("generalv3.5", "3.5 None None None None None 3.5 None"),
+        ("xunfei-spark-max", "3.5 None None None None None 3.5 None"),
+        ("generalv3", "3.5 None None None None None 3.5 None"),
+        ("lite", "0 None None None None None 0 None"),
     ],
 )
 def test_the_prices_of_tokens_are_the_listed_ones(model: str, figures: str) -> None:
@@ -152,6 +158,7 @@ def test_a_model_that_is_not_listed_has_no_price() -> None:
     assert prices.find("gpt-realtime-3") is None
     assert prices.find("gpt-4o-transcribe-diarize") is None
     assert prices.find("gpt-4o-mini-transcribe-latest") is None
+    assert prices.find("4.0Ultra") is None
 
 
 def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> None:
@@ -163,6 +170,12 @@ def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> No
     (tmp_path / "prices.toml").write_bytes((ROOT / "etc/prices.toml").read_bytes())
     names = ("APP_ID", "API_KEY", "API_SECRET", "API_PASSWORD")
     environ = {"RELAYD_TESTS_KEY": "some-tests-key", "OPENAI_API_KEY": "some-openai-key"}
+    environ |= {"RELAYD_HUB_SECRET": "some-secret-of-thirty-two-bytes-or-more"}
+    (tmp_path / "hub.pem").write_bytes(
+        rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     environ |= {f"XUNFEI_{name}": f"some-{number}" for number, name in enumerate(names)}
 
     settings = load(tmp_path / "relayd.toml", environ=environ)
@@ -184,6 +197,8 @@ def test_the_example_has_every_setting() -> None:
         "[ledger]": [document["ledger"]],
         "[dialects]": [document["dialects"]],
         "[dialects.responses]": [document["dialects"]["responses"]],
+        "[dialects.hub]": [document["dialects"]["hub"]],
+        "[hub]": [document["hub"]],
         "[[keys]]": document["keys"],
         "[[accounts]]": document["accounts"],
         "accounts.timeouts": [document["accounts"][0]["timeouts"]],
@@ -201,4 +216,4 @@ def test_the_example_has_every_setting() -> None:
 
 def _with_everything() -> str:
     """The example with the settings it only mentions switched on."""
-    return re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", EXAMPLE.read_text())
+    return re.sub(r"(?m)^# (?=\[|[a-z0-9_]+ = )", "", EXAMPLE.read_text())

@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from relayd.config.keys import BUDGET_MAX_USD, BudgetPeriod, BusyLane, KeySettings, Recovery
+from relayd.config.keys import BUDGET_MAX_USD, BudgetPeriod, BusyLane, KeySettings, Recovery, Role
 from relayd.core.money import nano_of
 
 
@@ -30,6 +30,7 @@ def test_a_key_s_defaults() -> None:
         "websocket": True,
         "busy_lane": BusyLane.QUEUE,
         "recovery": Recovery.NONE,
+        "role": Role.USER,
     }
 
 

@@ -8,7 +8,9 @@ from relayd.config.providers import SIMULATED, Dialect, Provider
 def test_every_dialect_has_a_simulator() -> None:
     simulated = [provider for provider in Provider if provider.is_simulated]
 
-    assert {each for provider in simulated for each in provider.dialects} == set(Dialect)
+    spoken = {each for provider in simulated for each in provider.dialects}
+
+    assert spoken == set(Dialect) - {Dialect.HUB}, "relayd itself is what the hub speaks of"
 
 
 def test_a_simulator_is_named_after_what_it_stands_for() -> None:
