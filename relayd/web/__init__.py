@@ -1,0 +1,1 @@
+"""The dashboard: files that relayd ships and a browser runs."""
