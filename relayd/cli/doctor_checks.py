@@ -256,7 +256,7 @@ class Examiner:
         standing = roster.standing(account.name)
         assert standing is not None, "it was just put there"
         timeouts, now = account.timeouts, trio.current_time()
-        within_s = (timeouts.connect_s + timeouts.first_frame_s) / ATTEMPT_SHARE
+        within_s = (timeouts.connect_s + timeouts.session_first_frame_s) / ATTEMPT_SHARE
         wish = wish_of_probe(account)
         with Seat(standing, now) as seat:
             try:

@@ -24,6 +24,7 @@ from relayd.service import app, process
 from relayd.service.listeners import BindError
 from relayd.service.reload import NotReadyError, log_mistakes
 from relayd.transport.tls import TlsFileError
+from relayd.web.files import load_files
 
 EX_UNAVAILABLE: Final = 69
 EX_CONFIG: Final = 78
@@ -127,7 +128,13 @@ async def _serve_to_the_end(
     *,
     task_status: trio.TaskStatus[app.Running],
 ) -> None:
-    await app.serve(snapshot, environ=os.environ, source=source, task_status=task_status)
+    await app.serve(
+        snapshot,
+        environ=os.environ,
+        source=source,
+        files=load_files(),
+        task_status=task_status,
+    )
     nursery.cancel_scope.cancel(reason="stopped")
 
 

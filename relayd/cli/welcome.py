@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relayd.config.keys import Role
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Snapshot
 from relayd.service.app import Running
@@ -50,6 +51,9 @@ def what_to_try(snapshot: Snapshot, running: Running) -> str:
     if running.admin.startswith("unix:"):
         socket = running.admin.removeprefix("unix:")
         lines.append(f"  Health: curl --unix-socket {socket} http://localhost/readyz")
+    shown = snapshot.key_for("relayd-dev-key")
+    if shown is not None and shown.role is Role.OPERATOR:
+        lines.append(f"  Dashboard: {http}/dashboard, with the key {key}")
     lines.append("  What it cost: relayd usage --config FILE")
     return "\n".join(lines)
 

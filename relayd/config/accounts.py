@@ -20,6 +20,10 @@ from relayd.config.spark import ChatDefaults, SparkSettings
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 COUNT_MAX: Final = 10**9
 
+SESSION_FIRST_FRAME_S: Final = 5.0
+SESSION_IDLE_S: Final = 60.0
+"""Where nothing is set, of dialects whose sessions are WebSockets; chat has its own."""
+
 _SECONDS: Final = Seconds()
 _FLAG: Final = Flag()
 
@@ -33,6 +37,8 @@ def _names(headers: Mapping[str, str]) -> str:
 class Timeouts:
     """``accounts.timeouts``: how long an upstream may take."""
 
+    # ``None`` where dialects differ: none takes the default of another for the operator's word.
+
     connect_s: float = attrs.field(
         default=5.0,
         metadata=about(
@@ -41,18 +47,36 @@ class Timeouts:
             " `limits.admission_s`.",
         ),
     )
-    first_frame_s: float = attrs.field(
-        default=5.0,
+    first_frame_s: float | None = attrs.field(
+        default=None,
         metadata=about(
-            _SECONDS, "From its 101 to its first frame, where the dialect waits for it."
+            _SECONDS,
+            "From its 101 to its first frame, where the dialect waits for it; chat: from the"
+            " request to the first frame that says something.",
+            default="`5.0`; chat: `20.0`, of models that think `60.0`",
         ),
     )
-    idle_s: float = attrs.field(
-        default=60.0, metadata=about(_SECONDS, "Its longest silence while a response runs.")
+    idle_s: float | None = attrs.field(
+        default=None,
+        metadata=about(
+            _SECONDS,
+            "Its longest silence while a response runs.",
+            default="`60.0`; chat: `30.0`",
+        ),
     )
     total_s: float = attrs.field(
         default=300.0, metadata=about(_SECONDS, "One response, from its request to its last event.")
     )
+
+    @property
+    def session_first_frame_s(self) -> float:
+        """``first_frame_s`` of a dialect whose sessions are WebSockets."""
+        return SESSION_FIRST_FRAME_S if self.first_frame_s is None else self.first_frame_s
+
+    @property
+    def session_idle_s(self) -> float:
+        """``idle_s`` of such a dialect."""
+        return SESSION_IDLE_S if self.idle_s is None else self.idle_s
 
 
 class Transport(enum.StrEnum):

@@ -1,9 +1,9 @@
 """iFlytek Spark's models as data: where each is asked, what it is called there, what it can do.
 
-Source: the vendor's pages Web.html, X1ws.html and SparkAssistantAPI.html (xfyun.cn/doc/spark) and
-its page about fine-tuned models. What a page leaves open is ``None``, or the cautious word, and an
-account's ``spark`` table says more. Nothing is inferred from a version's spelling: a domain made up
-of one is refused by the upstream with 10003.
+Source: the vendor's pages Web.html, X1ws.html, X1http.html (of 2025-11-03, for X1.5) and
+SparkAssistantAPI.html (xfyun.cn/doc/spark) and its page about fine-tuned models. What a page leaves
+open is ``None``, or the cautious word, and an account's ``spark`` table says more. Nothing is
+inferred from a version's spelling: a domain made up of one is refused by the upstream with 10003.
 
 The table stands with the configuration because a mistake in it is one of the configuration, found
 before anything runs.
@@ -147,8 +147,8 @@ MODELS: Final = (
         endpoint="/v1/x1",
         domain="spark-x",
         context=64 * _K,
-        max_out=32_768,
-        default_out=32_768,
+        max_out=65_535,
+        default_out=65_535,
         system=True,
         tools=True,
         web_search=True,

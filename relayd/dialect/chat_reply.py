@@ -97,18 +97,16 @@ class Reply:
 
 @attrs.define(eq=False)
 class Collected:
-    """Gathers a reply that is given as one object.
+    """Gathers an answer that is given as one object.
 
     Attributes:
-        reply: Whose id, time and model it has.
         size: Bytes gathered.
     """
 
-    reply: Reply
-    size: int = 0
-    _texts: list[str] = attrs.field(factory=list, repr=False)
-    _thoughts: list[str] = attrs.field(factory=list, repr=False)
-    _calls: list[dict[str, object]] = attrs.field(factory=list, repr=False)
+    size: int = attrs.field(default=0, init=False)
+    _texts: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _thoughts: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _calls: list[ToolCall] = attrs.field(factory=list, init=False, repr=False)
 
     def add(self, piece: Content) -> Fault | None:
         """One more piece; a fault where the answer has become too long to be held."""
@@ -120,14 +118,15 @@ class Collected:
                 self._thoughts.append(text)
                 self.size += len(text.encode())
             case ToolCall(name, arguments):
-                self._calls.append(_call(self.reply.id, len(self._calls), piece))
+                self._calls.append(piece)
                 self.size += len(name.encode()) + len(arguments.encode())
         return answer_too_big(ANSWER_MAX_BYTES) if self.size > ANSWER_MAX_BYTES else None
 
-    def whole(self, reason: FinishReason, usage: Usage | None) -> bytes:
+    def whole(self, reply: Reply, reason: FinishReason, usage: Usage | None) -> bytes:
         """The object.
 
         Args:
+            reply: Whose id, time and model it has.
             usage: ``None`` where the upstream did not tell; then it is null.
         """
         text = "".join(self._texts)
@@ -139,7 +138,9 @@ class Collected:
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
         if self._calls:
-            message["tool_calls"] = self._calls
+            message["tool_calls"] = [
+                _call(reply.id, index, call) for index, call in enumerate(self._calls)
+            ]
         choice = {
             "index": 0,
             "message": message,
@@ -147,7 +148,7 @@ class Collected:
             "finish_reason": reason.value,
         }
         told = None if usage is None else usage_object(usage)
-        shared = _shared("chat.completion", self.reply)
+        shared = _shared("chat.completion", reply)
         return msgspec.json.encode(shared | {"choices": [choice], "usage": told})
 
 

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from relayd.dialect.behind import Piece, Reasoning, Text, ToolCall
-from relayd.dialect.chat_values import ChatRequest, Message
+from relayd.dialect.chat_values import ChatRequest, Message, Tool, ToolMode
 from relayd.dialect.meter import Usage
 from relayd.dialect.realtime_estimates import TEXT_BYTES_PER_TOKEN
 
@@ -61,17 +61,32 @@ def told_usage(
 
 def expected_usage(request: ChatRequest) -> Usage:
     """The input that a request is due for, as an estimate; no output."""
+    return _usage(None, -(-request_size(request) // TEXT_BYTES_PER_TOKEN), 0, estimated=True)
+
+
+def request_size(request: ChatRequest, *, tools: bool = True) -> int:
+    """Bytes of text that a model has to read: of all messages, and of the functions it may call.
+
+    Args:
+        tools: Whether functions are sent; they are not where none is to be called.
+    """
     size = sum(map(message_size, request.messages))
-    for tool in request.tools:
-        size += len(tool.name) + len((tool.description or "").encode())
-        size += 0 if tool.parameters is None else len(memoryview(tool.parameters))
-    return _usage(None, -(-size // TEXT_BYTES_PER_TOKEN), 0, estimated=True)
+    if tools and request.tool_choice.mode is not ToolMode.NONE:
+        size += sum(map(tool_size, request.tools))
+    return size
 
 
 def message_size(message: Message) -> int:
     """Bytes of a message's text, its calls among it."""
     calls = sum(len(call.name) + len(call.arguments.encode()) for call in message.tool_calls)
     return len(message.text.encode()) + calls
+
+
+def tool_size(tool: Tool) -> int:
+    """Bytes of a function's text, at the least: its schema counts without any white space."""
+    schema = b"" if tool.parameters is None else bytes(tool.parameters)
+    described = len((tool.description or "").encode())
+    return len(tool.name) + described + len(schema.translate(None, b" \t\r\n"))
 
 
 @attrs.define

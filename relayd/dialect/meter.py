@@ -201,6 +201,14 @@ class UpstreamError:
     message: str
 
 
+@attrs.frozen
+class ToolCalled:
+    """A call of a tool that the client has. Both texts are the upstream's, and cut."""
+
+    name: str | None
+    call_id: str | None
+
+
 class Listener(Protocol):
     """Hears what a dialect reads. Called inside the pass: nothing here may wait or raise."""
 
@@ -209,6 +217,12 @@ class Listener(Protocol):
 
     def turn_started(self, turn_id: str | None, now: float) -> None:
         """A response began."""
+
+    def turn_first_output(self, turn_id: str | None, asked_at: float, now: float) -> None:
+        """The first output of a response passed, which was asked for at ``asked_at``."""
+
+    def tool_called(self, turn_id: str | None, call: ToolCalled) -> None:
+        """A response that is about to end calls a tool of the client's."""
 
     def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """A response is over."""

@@ -42,6 +42,7 @@ class WireResponse(msgspec.Struct):
     id: msgspec.Raw = _NOTHING
     status: msgspec.Raw = _NOTHING
     usage: msgspec.Raw = _NOTHING
+    output: msgspec.Raw = _NOTHING
 
 
 class WireLimit(msgspec.Struct):

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
 import msgspec
 
 from relayd.core.endings import Reason
-from relayd.dialect.meter import Listener, Meter, Refuse, Ticket, Turn, TurnAsk, Usage
+from relayd.dialect.meter import (
+    Listener,
+    Meter,
+    Refuse,
+    Ticket,
+    ToolCalled,
+    Turn,
+    TurnAsk,
+    Usage,
+)
 from relayd.dialect.realtime_estimates import Amount, Heard, Medium, amount_of_create, estimate
 from relayd.dialect.realtime_settings import Settings
 from relayd.dialect.realtime_transcriptions import Transcriptions
@@ -191,10 +201,12 @@ class Turns:
 
     def output(self, turn_id: str | None, now: float) -> None:
         """A delta passed while some response had none yet."""
-        running = self.running.get(self._known(turn_id))
+        turn_id = self._known(turn_id)
+        running = self.running.get(turn_id)
         if running is not None and running.first_output_at is None:
             running.first_output_at = now
             self._count_waiting()
+            self.listener.turn_first_output(turn_id, running.asked_at, now)
 
     def passed(self, turn_id: str | None, medium: Medium, size: int) -> None:
         """Deltas passed whose values have ``size`` bytes together."""
@@ -206,7 +218,12 @@ class Turns:
             went.text += size
 
     def finished(
-        self, turn_id: str | None, status: str | None, usage: msgspec.Raw, now: float
+        self,
+        turn_id: str | None,
+        status: str | None,
+        usage: msgspec.Raw,
+        now: float,
+        calls: Sequence[ToolCalled] = (),
     ) -> None:
         """``response.done`` passed. Of a response that has ended already it changes nothing."""
         turn_id = self._known(turn_id)
@@ -215,12 +232,15 @@ class Turns:
         if turn_id not in self.running:  # an upstream that does not say when a response begins
             unannounced = self._begin(turn_id, now)
             unannounced.went, self._unclaimed = self._unclaimed, Amount()
+            self.listener.turn_started(turn_id, now)
         running = self.running.pop(turn_id)
         if turn_id is not None:
             if len(self._ended) >= ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
             self._ended[turn_id] = None
         self._count_waiting()
+        for call in calls:
+            self.listener.tool_called(turn_id, call)
         used = self._used(turn_id, running, status, usage)
         self._settle(turn_id, running, status or "completed", used, now)
 

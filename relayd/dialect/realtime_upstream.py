@@ -15,6 +15,7 @@ import msgspec
 
 from relayd.core.redact import redact
 from relayd.dialect.meter import UpstreamError
+from relayd.dialect.realtime_calls import calls_in
 from relayd.dialect.realtime_estimates import (
     Medium,
     delta_envelope,
@@ -218,7 +219,8 @@ class RealtimeUpstreamReader:
     def _done(self, event: ServerEvent, now: float) -> Notice | None:
         turns, response = self._turns, event.response or WireResponse()
         turn_id = bounded(word(response.id) or word(event.response_id))
-        turns.finished(turn_id, bounded(word(response.status)), response.usage, now)
+        status, calls = bounded(word(response.status)), calls_in(response.output)
+        turns.finished(turn_id, status, response.usage, now, calls)
         return self._idle()
 
     def _error(self, event: ServerEvent, now: float) -> Notice | None:

@@ -69,6 +69,7 @@ class Create:
         tool_outputs: ``call_id`` of each tool output among its input.
         expected: The input that is due, as an estimate.
         typed: Whether it has a ``type``; one without counts as a create.
+        laned: Whether it has a ``stream_id``, which may be null.
         payload: The message.
     """
 
@@ -81,6 +82,7 @@ class Create:
     tool_outputs: tuple[str, ...]
     expected: Usage
     typed: bool = True
+    laned: bool = True
     payload: bytes = attrs.field(repr=False)
 
 
@@ -211,12 +213,11 @@ def rewritten(
         changes["model"] = msgspec.json.encode(model)
     if previous_response_id not in {None, create.previous_response_id}:
         changes["previous_response_id"] = msgspec.json.encode(previous_response_id)
-    if not (changes or strip_stream_id):
-        return create.payload
-    spans = read_members(create.payload).spans
-    if strip_stream_id and "stream_id" in spans:
+    if strip_stream_id and create.laned:
         changes["stream_id"] = None
-    return edited(create.payload, spans, changes) if changes else create.payload
+    if not changes:
+        return create.payload
+    return edited(create.payload, read_members(create.payload).spans, changes)
 
 
 # -- one message
@@ -265,6 +266,7 @@ def _create(values: Mapping[str, msgspec.Raw], stream_id: str | None, payload: b
         tool_outputs=tool_outputs(values.get("input")),
         expected=expected_usage(values),
         typed="type" in values,
+        laned="stream_id" in values,
         payload=payload,
     )
 

@@ -55,6 +55,7 @@ class WireItem(msgspec.Struct):
 
     type: msgspec.Raw = _NOTHING
     call_id: msgspec.Raw = _NOTHING
+    name: msgspec.Raw = _NOTHING
 
 
 class ServerEvent(msgspec.Struct):
@@ -111,14 +112,14 @@ def reason_of(response: WireResponse) -> str | None:
         return None
 
 
-def item_of(event: ServerEvent) -> tuple[str, str] | None:
-    """Type and ``call_id`` of the event's item, where it has both."""
+def item_of(event: ServerEvent) -> tuple[str, str, str | None] | None:
+    """Type and ``call_id`` of the event's item, where it has both, and its name, if it has one."""
     try:
         item = _decode_item(event.item)
     except (msgspec.DecodeError, RecursionError):
         return None
     kind, call_id = text_of(item.type), text_of(item.call_id)
-    return None if kind is None or call_id is None else (kind, call_id)
+    return None if kind is None or call_id is None else (kind, call_id, text_of(item.name))
 
 
 def steer_id_of(event: ServerEvent) -> str | None:

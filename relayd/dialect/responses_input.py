@@ -52,7 +52,8 @@ def expected_usage(values: Mapping[str, msgspec.Raw]) -> Usage:
     """The input that a create with these members is due for, as an estimate; no output."""
     text = pictures = 0
     for name in _READ:
-        raw = values.get(name, _NOTHING)
+        if (raw := values.get(name)) is None:
+            continue
         urls = [
             len(found[1])
             for found in _DATA_URL.finditer(raw)

@@ -9,7 +9,7 @@ none: of two values one parser takes the first and another the last.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -20,7 +20,7 @@ from relayd.dialect.exact import TOKENS_MAX, TypeWatch
 _KEY: Final = re.compile(
     rb'[ \t\r\n]*[{,][ \t\r\n]*("(?:[^"\\]|\\.)*+"[ \t\r\n]*:[ \t\r\n]*)', re.DOTALL
 )
-_SPACE: Final = b" \t\r\n"
+_AROUND: Final = b" \t\r\n{"  # what may stand before the end of an object without members
 _FEW_BYTES: Final = TOKENS_MAX * len(b'"":0,')  # no more members fit in as many
 _NOTHING: Final = msgspec.Raw(b"null")
 
@@ -55,7 +55,12 @@ class Members:
     """An object's members, in their order; the values as they are spelled."""
 
     values: Mapping[str, msgspec.Raw]
-    spans: Mapping[str, Span]
+    _places: Sequence[tuple[int, int, int]]
+
+    @property
+    def spans(self) -> Mapping[str, Span]:
+        """Where each stands; most messages go on as they came, so it is put together when asked."""
+        return {name: Span(*place) for name, place in zip(self.values, self._places, strict=True)}
 
 
 class _Long(msgspec.Struct):
@@ -88,19 +93,19 @@ def read_members(payload: bytes) -> Members:
         raise NotAnObject(f"the message is no JSON object: {error}") from None
     except RecursionError:
         raise NotAnObject("the message is nested too deeply") from None
-    spans: dict[str, Span] = {}
+    places: list[tuple[int, int, int]] = []
     pos = 0
-    for name, value in values.items():
+    for value in values.values():
         # The values hold each key once: as long as each member stands where the one before it
         # ended, none was lost in decoding.
         raw, key = bytes(value), _KEY.match(payload, pos)
         if key is None or not payload.startswith(raw, key.end()):
             raise _doubled(payload)
         pos = key.end() + len(raw)
-        spans[name] = Span(key.start(1), key.end(), pos)
-    if payload[pos:].strip(_SPACE + b"{") != b"}":
+        places.append((key.start(1), key.end(), pos))
+    if payload[pos:].strip(_AROUND) != b"}":
         raise _doubled(payload)
-    return Members(values, spans)
+    return Members(values, places)
 
 
 def edited(payload: bytes, spans: Mapping[str, Span], changes: Mapping[str, bytes | None]) -> bytes:

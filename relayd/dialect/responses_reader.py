@@ -61,6 +61,34 @@ _OUTPUT: Final = re.compile(
     r"|shell_call|mcp_|web_search|file_search|code_interpreter|image_gen|.*\.delta$)"
 )
 _FIRST_OUTPUT: Final = re.compile(r"response\.output_text|.*\.delta$")
+
+
+def _output_of(kind: str) -> tuple[bool, bool]:
+    """Whether events of this type are output, and whether they are what a client waits for."""
+    return _OUTPUT.match(kind) is not None, _FIRST_OUTPUT.match(kind) is not None
+
+
+_USUAL: Final = {
+    kind: _output_of(kind)
+    for kind in (
+        "response.in_progress",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.custom_tool_call_input.delta",
+        "response.custom_tool_call_input.done",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_summary_text.done",
+    )
+}
+"""Known beforehand of the types that stand in front of a first output."""
+
 _LANE: Final = re.compile(rb'"stream_id"\s*:\s*"([A-Za-z0-9_.-]{1,256})"')
 _LANE_BEHIND: Final = re.compile(
     rb'\s*,\s*(?:"sequence_number"\s*:\s*\d{1,20}\s*,\s*)?' + _LANE.pattern
@@ -131,7 +159,10 @@ class LeaseReader(LeaseTurns):
     def _read(
         self, event: ServerEvent, payload: bytes | bytearray, now: float
     ) -> Notice | Violation | Instead | None:
-        kind, lane = event.type, self._lane_of(event)
+        kind = event.type
+        lane = text_of(event.stream_id) if self.lanes else self.only_lane()
+        if kind not in _MATTERS:
+            return self._passed(lane, kind, now)
         if kind in ERRORS:
             return self._error(event, bytes(payload), now)
         if kind == _CREATED:
@@ -162,6 +193,8 @@ class LeaseReader(LeaseTurns):
         turn.response_id = id_of(response_of(event))
         turn.created_seen = turn.seen = True
         turn.created_at = now
+        if turn.witness is not None:
+            turn.witness.began(turn, now)
         return notice
 
     def _terminal(
@@ -250,7 +283,8 @@ class LeaseReader(LeaseTurns):
 
     def _passed(self, lane: str | None, kind: str, now: float) -> Violation | None:
         """An event is sent on that neither begins nor ends a response."""
-        turn, is_output = self.running.get(lane), _OUTPUT.match(kind) is not None
+        turn = self.running.get(lane)
+        is_output, is_first_output = _USUAL.get(kind) or _output_of(kind)
         if turn is None:
             if is_output:
                 return _broken("output of a response that does not run")
@@ -260,9 +294,11 @@ class LeaseReader(LeaseTurns):
         if is_output and not turn.created_seen:
             return _broken("output of a response that has not begun")
         turn.seen = True
-        if turn.first_output_at is None and _FIRST_OUTPUT.match(kind) is not None:
+        if is_first_output and turn.first_output_at is None:
             turn.first_output_at = now
             self.settle()
+            if turn.witness is not None:
+                turn.witness.first_output(turn, now)
         return None
 
     def _seen_by_all(self) -> None:
@@ -277,9 +313,6 @@ class LeaseReader(LeaseTurns):
         return bool(turns) and all(turn.retryable and not turn.seen for turn in turns)
 
     # -- lanes
-
-    def _lane_of(self, event: ServerEvent) -> str | None:
-        return text_of(event.stream_id) if self.lanes else self.only_lane()
 
     def _turn_in(self, head: bytes | bytearray, found: re.Match[bytes]) -> Running | None:
         """Whose an event is that cannot be decoded, if it is plain.

@@ -7,7 +7,7 @@ owes the input of an accepted steering to someone.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -27,6 +27,19 @@ _CALL: Final = "_call"
 _OUTPUT: Final = "_output"
 
 
+class Witness(Protocol):
+    """Hears of a response while it runs. Called inside the pass: nothing may wait or raise."""
+
+    def began(self, running: Running, now: float) -> None:
+        """It has begun; its id is known, where its upstream tells it."""
+
+    def first_output(self, running: Running, now: float) -> None:
+        """Its first output was sent on."""
+
+    def tool_called(self, running: Running, name: str | None, call_id: str) -> None:
+        """It calls a tool."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Running:
     """A response that is asked for or runs.
@@ -35,6 +48,8 @@ class Running:
         lane: Set when it begins.
         retryable: Set by the caller: as long as the client has been sent nothing of it, an error
             that ends it is kept from the client.
+        witness: Hears of it, and of what follows by itself.
+        is_successor: Whether it follows by itself.
         response_id: The upstream's, once it has said it.
         created_seen: Whether ``response.created`` has been sent on.
         created_at: When it was.
@@ -47,6 +62,8 @@ class Running:
 
     lane: str | None = None
     retryable: bool = False
+    witness: Witness | None = attrs.field(default=None, repr=False)
+    is_successor: bool = False
     response_id: str | None = None
     created_seen: bool = False
     created_at: float | None = None
@@ -56,7 +73,7 @@ class Running:
     steers: set[str] = attrs.field(factory=set)
     end: Terminal | None = attrs.field(default=None, repr=False)
 
-    def item(self, kind: str, call_id: str) -> None:
+    def item(self, kind: str, call_id: str, name: str | None = None) -> None:
         """An output item that names a tool call: the call, or what an upstream's own tool gave."""
         if kind.endswith(_OUTPUT) and call_id in self.tool_calls:
             self.tool_calls.remove(call_id)
@@ -66,6 +83,8 @@ class Running:
             and len(self.tool_calls) < TOOL_CALLS_MAX
         ):
             self.tool_calls.append(call_id)
+            if self.witness is not None:
+                self.witness.tool_called(self, name, call_id)
 
     def steer_accepted(self, steer_id: str) -> None:
         """The upstream owes the input of a steering to a successor."""
@@ -160,8 +179,7 @@ class LeaseTurns:
 
     def succeed(self, lane: str | None) -> None:
         """The successor that a lane waits for is there."""
-        del self.awaiting[lane]
-        turn = Running()
+        turn = Running(witness=self.awaiting.pop(lane).witness, is_successor=True)
         self.begin(lane, turn)
         self.began.append(turn)
 
@@ -181,15 +199,19 @@ class LeaseTurns:
 
     def settle(self) -> None:
         """Something has changed in what has to be read."""
-        turns = self.running.values()
-        self.settled = bool(turns) and all(turn.first_output_at is not None for turn in turns)
+        self.settled = bool(self.running)
+        for turn in self.running.values():
+            if turn.first_output_at is None:
+                self.settled = False
         if not self.settled:
             self.proof = NO_PROOF
 
     def only_lane(self) -> str | None:
         """The lane of the only turn; ``None`` too where there is none, or several."""
-        busy = [*self.running, *self.awaiting]
-        return busy[0] if len(busy) == 1 else None
+        running, awaiting = self.running, self.awaiting
+        if len(running) + len(awaiting) != 1:
+            return None
+        return next(iter(running or awaiting))
 
     def lanes_meant(self, named: str | None) -> list[str | None]:
         """The busy lanes that an error concerns: the one it names.

@@ -7,7 +7,7 @@ not hide the others. All tokens count as text: this protocol does not tell kinds
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import attrs
 import msgspec
@@ -34,6 +34,28 @@ class _Details(msgspec.Struct):
     reasoning_tokens: msgspec.Raw = _NOTHING
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+
+
+class _PlainDetails(msgspec.Struct):
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+
+
+class _Plain(msgspec.Struct):
+    """What nearly every upstream sends: numbers where numbers belong."""
+
+    input_tokens: _Count
+    output_tokens: _Count
+    total_tokens: _Count | None = None
+    input_tokens_details: _PlainDetails | None = None
+    output_tokens_details: _PlainDetails | None = None
+
+
+_NO_DETAILS: Final = _PlainDetails()
+
+
 @attrs.frozen
 class ToldUsage:
     """What a response used, as its upstream says.
@@ -49,6 +71,7 @@ class ToldUsage:
     cache_write_tokens: int = 0
 
 
+_decode_plain: Final = msgspec.json.Decoder(_Plain).decode
 _decode_usage: Final = msgspec.json.Decoder(_Wire | None).decode
 _decode_details: Final = msgspec.json.Decoder(_Details | None).decode
 _decode_number: Final = msgspec.json.Decoder(float | None).decode
@@ -91,6 +114,34 @@ def read_usage(raw: msgspec.Raw, response_id: str | None) -> ToldUsage | None:
     A direction that is not told is what ``total_tokens`` leaves of the other one, else nothing; a
     total alone counts as input.
     """
+    return _read_plain(raw, response_id) or _read_odd(raw, response_id)
+
+
+def _read_plain(raw: msgspec.Raw, response_id: str | None) -> ToldUsage | None:
+    """In one go; ``None`` where anything is odd, which is then read field by field."""
+    try:
+        told = _decode_plain(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    came = told.input_tokens_details or _NO_DETAILS
+    went = told.output_tokens_details or _NO_DETAILS
+    read, written, reasoning = told.input_tokens, told.output_tokens, went.reasoning_tokens
+    cached, cache_write = came.cached_tokens, came.cache_write_tokens
+    if cached > read or cache_write > read or reasoning > written:
+        return None
+    usage = Usage(
+        source="response",
+        upstream_id=response_id,
+        input_text=read,
+        cached_text=cached,
+        output_text=written,
+        input_total=read,
+        output_total=written,
+    )
+    return ToldUsage(usage, reasoning_tokens=reasoning, cache_write_tokens=cache_write)
+
+
+def _read_odd(raw: msgspec.Raw, response_id: str | None) -> ToldUsage | None:
     try:
         told = _decode_usage(raw) or _Wire()
     except (msgspec.DecodeError, RecursionError):

@@ -122,10 +122,22 @@ MEANINGS: Final[dict[int, Meaning]] = {
         cool_s=2.0,
         retry_after_s=2.0,
     ),
-    # -- the account
-    10015: Meaning(503, SERVER_ERROR, "no_available_account", _ELSEWHERE, Effect.DISABLE),
+    # -- the account; it is left alone from then on, so that asking again soon is of no use
+    10015: Meaning(
+        503,
+        SERVER_ERROR,
+        "no_available_account",
+        _ELSEWHERE,
+        Effect.DISABLE,
+        should_retry=False,
+    ),
     11200: Meaning(
-        503, INSUFFICIENT_QUOTA, "upstream_not_entitled", _ELSEWHERE, Effect.DISABLE_MODEL
+        503,
+        INSUFFICIENT_QUOTA,
+        "upstream_not_entitled",
+        _ELSEWHERE,
+        Effect.DISABLE_MODEL,
+        should_retry=False,
     ),
 }
 

@@ -11,10 +11,10 @@ import msgspec
 from relayd.config.spark_models import SparkModel
 from relayd.dialect.chat_values import ChatRequest, Message, ToolChoice, ToolMode
 from relayd.dialect.spark_account import SparkAccount, model_at
-from relayd.dialect.spark_request import TOP_K_MAX
+from relayd.dialect.spark_ranges import fitted, limited, ranges_of
+from relayd.dialect.spark_request import SAMPLING
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{},"required":[]}')
-_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 _ONE_FORMAT = "json_object"
 
 
@@ -42,14 +42,15 @@ def http_prepared(request: ChatRequest, account: SparkAccount) -> HttpPrepared:
         "messages": list(map(_message, request.messages)),
         "stream": True,
     }
-    for name in _SAMPLING:
+    ranges = ranges_of(model, over_http=True)
+    for name in SAMPLING:
         asked: float | None = getattr(request, name)
         value = getattr(account.defaults, name) if asked is None else asked
         if value is not None:
-            body[name] = min(int(value), TOP_K_MAX) if name == "top_k" else value
-    limit = request.max_tokens or account.defaults.max_tokens
+            body[name] = fitted(value, ranges[name])
+    limit = limited(request.max_tokens or account.defaults.max_tokens, model)
     if limit is not None:
-        body["max_tokens"] = limit = limit if model.max_out is None else min(limit, model.max_out)
+        body["max_tokens"] = limit
     tools = _tools(request, model, ignored)
     if tools:
         body["tools"] = tools
@@ -89,7 +90,11 @@ def _message(message: Message) -> dict[str, object]:
 
 
 def _tools(request: ChatRequest, model: SparkModel, ignored: list[str]) -> list[dict[str, object]]:
-    """The functions, and whether to search, which some models do unless they are told not to."""
+    """The functions, and whether to search, which some models do unless they are told not to.
+
+    Those of the X family are told either: a search beside functions, even one that is switched off,
+    has the request refused ("web_search和function 不可同时传", X1http.html).
+    """
     tools: list[dict[str, object]] = []
     if request.tool_choice.mode is not ToolMode.NONE:
         tools = [
@@ -103,7 +108,7 @@ def _tools(request: ChatRequest, model: SparkModel, ignored: list[str]) -> list[
             }
             for tool in request.tools
         ]
-    if model.web_search and not (tools and model.reasoning):  # those know one kind at a time
+    if model.web_search and not (tools and model.reasoning):
         search = {"enable": request.web_search}
         tools.append({"type": "web_search", "web_search": search})
     elif request.web_search_param is not None:

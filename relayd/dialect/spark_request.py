@@ -17,16 +17,12 @@ from relayd.dialect.behind import Fault
 from relayd.dialect.chat_account import Defaults
 from relayd.dialect.chat_faults import unacceptable
 from relayd.dialect.chat_history import told
-from relayd.dialect.chat_usage import message_size
+from relayd.dialect.chat_usage import request_size
 from relayd.dialect.chat_values import ChatRequest, ToolMode
 from relayd.dialect.spark_account import SparkAccount, model_at, table_of
+from relayd.dialect.spark_ranges import fitted, limited, ranges_of
 
-TEMPERATURE_MIN: Final = 0.01
-"""The range is open at 0, where clients mean "as little chance as possible"."""
-
-TEMPERATURE_MAX: Final = 1.0
-TEMPERATURE_MAX_X: Final = 2.0
-TOP_K_MAX: Final = 6
+SAMPLING: Final = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 UID_CHARS: Final = 32
 
 TOKEN_BYTES_MAX: Final = 16
@@ -61,10 +57,11 @@ def refusal(request: ChatRequest, account: SparkAccount) -> Fault | None:
             " spark.http_password."
         )
         return unacceptable("unsupported_value", message, "tool_choice")
-    size = sum(map(message_size, request.messages))
+    size = request_size(request, tools=model.tools)
     if model.context is not None and size > model.context * TOKEN_BYTES_MAX:
+        what = "messages and tools" if model.tools and request.tools else "messages"
         message = (
-            f"The messages have {size} bytes of text; the model's context is {model.context}"
+            f"The {what} have {size} bytes of text; the model's context is {model.context}"
             " tokens. Shorten the conversation."
         )
         return unacceptable("context_length_exceeded", message, "messages")
@@ -100,18 +97,14 @@ def _chat(
 ) -> tuple[dict[str, object], int | None]:
     """``parameter.chat``, and the tokens that the answer may have."""
     chat: dict[str, object] = {"domain": model.domain}
-    temperature = _either(request.temperature, defaults.temperature)
-    if temperature is not None:
-        most = TEMPERATURE_MAX_X if model.reasoning else TEMPERATURE_MAX
-        chat["temperature"] = min(max(temperature, TEMPERATURE_MIN), most)
-    top_k = _either(request.top_k, defaults.top_k)
-    if top_k is not None:
-        chat["top_k"] = min(int(top_k), TOP_K_MAX)
-    limit = request.max_tokens or defaults.max_tokens
+    chat.update(_sampling(request, defaults, model, ignored))
+    limit = limited(request.max_tokens or defaults.max_tokens, model)
     if limit is not None:
-        limit = limit if model.max_out is None else min(limit, model.max_out)
         chat["max_tokens"] = limit
-    chat.update(_of_x_alone(request, defaults, model, ignored))
+    if request.thinking is not None and model.reasoning:
+        chat["thinking"] = {"type": request.thinking.value}
+    elif request.thinking is not None:
+        ignored.append(request.thinking_param)
     if model.web_search:
         chat["tools"] = [{"type": "web_search", "web_search": _search(request)}]
     elif request.web_search_param is not None:
@@ -123,23 +116,19 @@ def _chat(
     return chat, limit or model.default_out
 
 
-def _of_x_alone(
+def _sampling(
     request: ChatRequest, defaults: Defaults, model: SparkModel, ignored: list[str]
-) -> dict[str, object]:
-    """Parameters that no page documents for other models than those of the X family."""
-    sent: dict[str, object] = {}
-    for name in ("top_p", "presence_penalty", "frequency_penalty"):
+) -> dict[str, float]:
+    """The numbers that the model knows; several are documented for the X family alone."""
+    sent: dict[str, float] = {}
+    ranges = ranges_of(model)
+    for name in SAMPLING:
         asked: float | None = getattr(request, name)
-        value = _either(asked, getattr(defaults, name))
-        if model.reasoning and value is not None:
-            sent[name] = value
+        value = getattr(defaults, name) if asked is None else asked
+        if value is not None and name in ranges:
+            sent[name] = fitted(value, ranges[name])
         elif asked is not None:
             ignored.append(name)
-    if request.thinking is not None:
-        if model.reasoning:
-            sent["thinking"] = {"type": request.thinking.value}
-        else:
-            ignored.append(request.thinking_param)
     return sent
 
 
@@ -177,7 +166,3 @@ def _uid(user: str | None, own: str | None, attempt: int) -> str | None:
         return own
     named = f"user {user}" if user is not None else f"own {own}"
     return hashlib.sha256(f"{named} {attempt}".encode()).hexdigest()[:UID_CHARS]
-
-
-def _either(asked: float | None, default: float | None) -> float | None:
-    return default if asked is None else asked

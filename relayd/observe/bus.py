@@ -6,6 +6,7 @@ time and memory, and does its waiting elsewhere.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -35,6 +36,36 @@ class SessionOpened:
 
 
 @attrs.frozen(kw_only=True)
+class UpstreamConnected:
+    """A socket was opened to an upstream: for a session that has one, or for one of its turns.
+
+    A turn that finds a socket open is none.
+
+    Attributes:
+        wait_ms: How long the session, or the turn, waited for it.
+    """
+
+    session: SessionFacts
+    wait_ms: float
+
+
+@attrs.frozen(kw_only=True)
+class SessionFailedOver:
+    """An account failed, unseen by the client, and another one is tried.
+
+    Attributes:
+        session: With the account that is tried now. Of a session that never opens this is all
+            that is told.
+        account_from: The one that failed.
+        reason: Why; it may be the upstream's own word.
+    """
+
+    session: SessionFacts
+    account_from: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class SessionEnded:
     """The session is over and both connections are closed."""
 
@@ -58,6 +89,30 @@ class TurnStarted:
 
     session: SessionFacts
     turn_id: str | None
+
+
+@attrs.frozen(kw_only=True)
+class TurnFirstOutput:
+    """The first output of a response passed. ``ttft_ms`` counts from when it was asked for."""
+
+    session: SessionFacts
+    turn_id: str | None
+    ttft_ms: float
+
+
+@attrs.frozen(kw_only=True)
+class TurnToolCalled:
+    """A response calls a tool of its client's. What it is called with is not told.
+
+    Attributes:
+        name: The tool's, in the model's words, cut.
+        call_id: What its output will name; ``None`` in a dialect without such ids.
+    """
+
+    session: SessionFacts
+    turn_id: str | None
+    name: str | None
+    call_id: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -119,14 +174,45 @@ class AccountFailed:
     reason: str
 
 
+class AccountStanding(enum.StrEnum):
+    """How an account stands, as its breaker says it."""
+
+    CLOSED = "closed"  # it takes sessions
+    OPEN = "open"  # it is left alone for a while: it failed, or rests after a rate limit
+    PROBATION = "probation"  # one session is let through, as a trial
+    DISABLED = "disabled"  # it takes none until it is mended, or switched on
+
+
+@attrs.frozen(kw_only=True)
+class AccountChanged:
+    """The standing of an account has changed.
+
+    A rest that is over, and a trial that told nothing, are not told: the next session shows.
+
+    Attributes:
+        reason: Why it is not closed, where a word says it; it may be the upstream's own.
+        retry_in_s: When it is tried again, from now, if time helps.
+    """
+
+    account: str
+    state: AccountStanding
+    reason: str | None = None
+    retry_in_s: float | None = None
+
+
 BusEvent = (
     SessionOpened
+    | UpstreamConnected
+    | SessionFailedOver
     | SessionEnded
     | TurnStarted
+    | TurnFirstOutput
+    | TurnToolCalled
     | TurnEnded
     | TurnRefused
     | UsageCharged
     | AccountFailed
+    | AccountChanged
 )
 Subscriber = Callable[[BusEvent], None]
 

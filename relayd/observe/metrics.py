@@ -220,6 +220,34 @@ class Metric(enum.Enum):
         " clients leave in the middle of a response.",
         "By reason: [operating.md](operating.md#the-pool) says what each asks for.",
         label.ACCOUNT, label.POOL_EVENT, label.POOL_REASON)
+    READY_SOCKETS = _gauge(
+        "ready_sockets", "Sockets that are opened ahead for the chat dialect.",
+        "`pool.prewarm` for each account and path that was used in the last two minutes.",
+        "None `ready` under load: see `relayd_ready_socket_events_total`.",
+        label.ACCOUNT, label.READY_STATE)
+    READY_SOCKET_EVENTS_TOTAL = _counter(
+        "ready_socket_events_total", "What happened to those, and to requests that wanted one.",
+        "Nearly all requests `taken` where `pool.prewarm` is as many as come at once.",
+        "`missed`: raise `pool.prewarm`. `aged`: lower it. `failed`: see the account. `lost`: its"
+        " upstream closes silent sockets before 45 s.",
+        label.ACCOUNT, label.READY_EVENT)
+    HUB_SUBSCRIBERS = _gauge(
+        "hub_subscribers", "Clients of the event hub that follow something.",
+        "Your dashboards and programs.",
+        "A sudden fall: they come back by themselves; see the reasons in `relayd_sessions_total`.")
+    HUB_TOPICS = _gauge(
+        "hub_topics", "Topics of the event hub that are known.",
+        "Those that were published to or followed lately.",
+        "Near 65,536 the oldest silent ones are forgotten: publish to fewer names.")
+    HUB_HISTORY_BYTES = _gauge(
+        "hub_history_bytes", "Bytes of events that are kept for who missed them.",
+        "Below `hub.history_max_bytes`.",
+        "At it, silent topics forget first: raise it.")
+    HUB_EVENTS_TOTAL = _counter(
+        "hub_events_total", "What happened to events of the hub, and to who followed them.",
+        "`delivered` grows as `published` times those who follow.",
+        "`dropped`, `overflowed`: clients read too slowly. `lost`: raise `hub.history_s`.",
+        label.HUB_EVENT)
     LIMITS_REFUSED_TOTAL = _counter(
         "limits_refused_total", "Sessions and turns that a limit of their key stood against.",
         "Whatever you sell.",

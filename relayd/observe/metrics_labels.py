@@ -219,6 +219,19 @@ POOL_REASON: Final = Label(
     ),
     listed="the words are in [operating.md](operating.md#the-pool)",
 )
+READY_STATE: Final = Label("state", "waiting to be used, or being opened", ("ready", "opening"))
+READY_EVENT: Final = Label(
+    "event",
+    "requests: `taken`, those that found one, and `missed`, the others; sockets: `opened`,"
+    " `failed` to open, `lost` before they were used, and `aged`, which nobody used in time",
+    ("taken", "missed", "opened", "failed", "lost", "aged"),
+)
+HUB_EVENT: Final = Label(
+    "event",
+    "events: `published`, once each, and messages: `delivered`, `coalesced` into later ones,"
+    " `dropped`; clients: `overflowed`, which were cut, `recovered` and `lost`, which came back",
+    ("published", "delivered", "coalesced", "dropped", "overflowed", "recovered", "lost"),
+)
 LIMIT: Final = Label(
     "reason",
     "the limit, in the words of refusals",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 import attrs
@@ -16,6 +17,16 @@ S = TypeVar("S")
 
 TOKEN_BYTES: Final = 8
 """Of an owner's token: what one acquirer has, no other guesses or repeats."""
+
+_DRAWN: Final = 32
+
+
+def tokens() -> Iterator[str]:
+    """Random tokens without an end. The kernel is asked for many at once: it takes as long."""
+    while True:
+        drawn = secrets.token_bytes(TOKEN_BYTES * _DRAWN)
+        for start in range(0, len(drawn), TOKEN_BYTES):
+            yield drawn[start : start + TOKEN_BYTES].hex()
 
 
 def _nobody_waits() -> None:

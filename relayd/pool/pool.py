@@ -6,7 +6,6 @@ Close. Between a decision and the next there may be an await; within one there n
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,7 +14,7 @@ import trio
 from relayd.config.pools import PoolSettings
 from relayd.config.snapshot import Account
 from relayd.pool.book import Book
-from relayd.pool.claims import TOKEN_BYTES, Claim
+from relayd.pool.claims import Claim, tokens
 from relayd.pool.errors import AcquireTimeout, LeaseRefused, PinnedGone, PoolClosed
 from relayd.pool.events import (
     Broken,
@@ -70,6 +69,7 @@ class Pool:
         )
         self._prewarmer = Prewarmer(self._opening, foresight, self._watch)
         self._prewarmer.apply(accounts)
+        self._tokens = tokens()
         self._tests: dict[Slot[Endpoint], trio.CancelScope] = {}  # of acquirers who await a pong
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Pool:
         await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         claim: Claim[Endpoint] = Claim(
-            owner=secrets.token_hex(TOKEN_BYTES),
+            owner=next(self._tokens),
             identity=identity,
             lane=lane,
             pinned=pinned,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ import trio
 from relayd.config.snapshot import Account
 from relayd.core.hold import HoldBudget
 from relayd.pool.parting import Partings
+from relayd.pool.ready_counts import AccountReady, Counts
 from relayd.pool.silence import SILENCE
 from relayd.protocol.event_flow import EventFlow
 from relayd.protocol.outcomes import Event
@@ -53,6 +54,9 @@ Open = Callable[[Account, str, float], Awaitable[Endpoint]]
 The endpoint is not adopted and is the caller's. When it is cancelled it closes what it opened.
 """
 
+InForce = Callable[[str], Account | None]
+"""The account of a name as it is now; ``None``: there is none, or it takes no requests."""
+
 Failed = Callable[[Account, Exception], None]
 """Hears why a socket could not be opened; must not raise."""
 
@@ -79,22 +83,13 @@ class _Target:
     not_before: float = -math.inf
 
 
-@attrs.define
-class Counts:
-    """What became of requests for a socket, and of sockets."""
-
-    taken: int = 0
-    missed: int = 0
-    opened: int = 0
-    lost: int = 0
-    aged: int = 0
-
-
 class ReadySockets:
     """See the module's text. :meth:`run` goes on in a task of its own.
 
     Args:
         wanted: Sockets for each target; 0: none are opened ahead.
+        in_force: Knows the accounts as they are now. Nothing is opened for any other one: requests
+            that began before a reload still name those.
         open: Opens them.
         failed: Hears of failures.
         reactor: Serves them.
@@ -103,7 +98,6 @@ class ReadySockets:
         message_max_bytes: Of one message, once they are used.
 
     Attributes:
-        counts: What happened so far.
         wanted: Sockets for each target.
     """
 
@@ -111,6 +105,7 @@ class ReadySockets:
         self,
         *,
         wanted: int,
+        in_force: InForce,
         open: Open,  # noqa: A002 - what it does
         failed: Failed,
         reactor: Reactor,
@@ -118,8 +113,8 @@ class ReadySockets:
         hold: HoldBudget,
         message_max_bytes: int,
     ) -> None:
-        self.counts = Counts()
         self.wanted = wanted
+        self._in_force = in_force
         self._open = open
         self._failed = failed
         self._reactor = reactor
@@ -127,6 +122,7 @@ class ReadySockets:
         self._hold = hold
         self._message_max_bytes = message_max_bytes
         self._targets: dict[tuple[str, str], _Target] = {}
+        self._counts: dict[str, Counts] = {}
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
         self._total = 0  # kept and being opened
@@ -139,25 +135,33 @@ class ReadySockets:
     def __repr__(self) -> str:
         return f"<ReadySockets {len(self)} ready, {self._dials} opening>"
 
-    def ready_at(self, account: str) -> int:
-        """How many are ready at an account, by its name."""
-        return sum(len(t.kept) for (name, _), t in self._targets.items() if name == account)
+    def statistics(self) -> tuple[AccountReady, ...]:
+        """Each account that was used since it is there, at this moment."""
+        made = {name: AccountReady(name, attrs.evolve(n)) for name, n in self._counts.items()}
+        for (name, _), target in self._targets.items():
+            made[name].ready += len(target.kept)
+            made[name].opening += target.opening
+        return tuple(made.values())
 
     # -- using them
 
     def take(self, account: Account, target: str, model: str) -> Endpoint | None:
         """A socket for one use, armed, with :data:`SILENCE` as its reader; ``None``: none is ready.
 
-        From now on some are kept ready for the next use. The caller puts its reader in and closes
-        the socket when it is done; it never comes back.
+        From now on some are kept ready for the next use, unless the account is not in force any
+        more. The caller puts its reader in and closes the socket when it is done; it never comes
+        back.
 
         Args:
             account: Where to. Sockets that were opened with other settings of it are not used.
             target: What a socket is good for there; a path, of which there are few.
             model: What is named when one is opened.
         """
+        if self._in_force(account.name) != account:
+            return None
         now = trio.current_time()
         found = self._target(account, target, model, now)
+        counts = self._counts.setdefault(account.name, Counts())
         self._ring()
         while found.kept:
             kept = found.kept.popleft()
@@ -165,11 +169,14 @@ class ReadySockets:
             if self._is_good(kept, now):
                 kept.endpoint.on_event = None
                 found.failures = 0
-                self.counts.taken += 1
+                counts.taken += 1
                 return kept.endpoint
             self._discard(found, kept, now)
-        self.counts.missed += 1
+        counts.missed += 1
         return None
+
+    def _counts_of(self, account: Account) -> Counts:
+        return self._counts.get(account.name) or Counts()  # of one that is gone nobody asks
 
     def _target(self, account: Account, target: str, model: str, now: float) -> _Target:
         key = account.name, target
@@ -199,14 +206,18 @@ class ReadySockets:
 
     # -- keeping them
 
-    def apply(self, wanted: int, accounts: Iterable[Account]) -> None:
+    def apply(self, wanted: int) -> None:
         """Go by another configuration: sockets of accounts that are not as they were are closed."""
-        now, enabled = trio.current_time(), {each.name: each for each in accounts if each.enabled}
         self.wanted = wanted
-        for key, target in tuple(self._targets.items()):
-            if not wanted or enabled.get(target.account.name) != target.account:
-                self._let_go(self._targets.pop(key), now)
+        self._drop_others(trio.current_time())
+        self._counts = {name: n for name, n in self._counts.items() if self._in_force(name)}
         self._ring()
+
+    def _drop_others(self, now: float) -> None:
+        """Let go of what is not wanted, or not in force, any more."""
+        for key, target in tuple(self._targets.items()):
+            if not self.wanted or self._in_force(target.account.name) != target.account:
+                self._let_go(self._targets.pop(key), now)
 
     async def run(self) -> None:
         """Open and close sockets until cancelled; then close all that are left."""
@@ -232,6 +243,7 @@ class ReadySockets:
     def _look(self, nursery: trio.Nursery, now: float) -> float:
         """Throw away what is of no use, open what is missing; returns when to look again."""
         next_at = math.inf
+        self._drop_others(now)
         for key, target in tuple(self._targets.items()):
             self._weed(target, now)
             lately_until = target.used_at + LATELY_S
@@ -278,6 +290,7 @@ class ReadySockets:
                 self._reactor.release(endpoint)
                 endpoint.close()
             self._total -= 1
+            self._counts_of(account).failed += 1
             self._note_failure(target)
             self._failed(account, error)
         except BaseException:
@@ -298,7 +311,7 @@ class ReadySockets:
         kept = _Kept(endpoint, now)
         endpoint.on_event = partial(self._noticed, kept)
         self._reactor.arm(endpoint, now)
-        self.counts.opened += 1
+        self._counts_of(account).opened += 1
         is_wanted = self._nursery is not None and target in self._targets.values()
         if is_wanted and target.account == account:
             target.kept.append(kept)
@@ -317,10 +330,11 @@ class ReadySockets:
             target.not_before = trio.current_time() + SUPPRESSED_S
 
     def _discard(self, target: _Target, kept: _Kept, now: float) -> None:
+        counts = self._counts_of(target.account)
         if now >= kept.opened_at + AGE_MAX_S and not kept.lost:
-            self.counts.aged += 1
+            counts.aged += 1
         else:
-            self.counts.lost += 1
+            counts.lost += 1
             self._note_failure(target)
         self._partings.part(kept.endpoint, 1000, now)
 

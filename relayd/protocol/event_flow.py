@@ -114,7 +114,8 @@ class EventFlow(Flow):
                 self.bytes += total
                 messages = total = 0  # a reader that counts sees exact counts
                 verdict = self._read(payload)
-                if splice or isinstance(verdict, Violation | Instead):
+                proof = self.reader.proof
+                if splice or (verdict is not None and isinstance(verdict, Violation | Instead)):
                     self._set_out(view, pos, stop)
                     self._do(verdict, payload)
                     pos = stop

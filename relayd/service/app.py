@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import attrs
@@ -24,6 +25,8 @@ from relayd.protocol.frames import MASK_COMPILED
 from relayd.service import watchdog
 from relayd.service.acceptor import Acceptor
 from relayd.service.admin.wiring import admin_of
+from relayd.service.difference import ReloadOutcome
+from relayd.service.hub.wiring import Files
 from relayd.service.listeners import Listener, Listeners
 from relayd.service.parts import (
     Ground,
@@ -34,8 +37,9 @@ from relayd.service.parts import (
     open_database,
     sessions_max,
 )
-from relayd.service.reload import Reloader, ReloadOutcome, Source
+from relayd.service.reload import Reloader, Source
 from relayd.session.books import Books
+from relayd.session.hub.stats import tell_stats
 from relayd.session.probing import probe_disabled
 from relayd.transport.reactor import Reactor
 
@@ -83,6 +87,7 @@ async def serve(
     source: Source | None = None,
     bus: Bus | None = None,
     wall: Callable[[], float] = time.time,
+    files: Files = MappingProxyType({}),
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until :attr:`Running.drain` has run its course.
@@ -93,6 +98,7 @@ async def serve(
         source: Where a reload gets the next one from; without it there is none.
         bus: Where sessions and turns are told.
         wall: Seconds since the epoch: budgets and expiries go by the calendar.
+        files: The dashboard; without them there is none.
         task_status: Gets a :class:`Running`.
 
     Raises:
@@ -115,7 +121,7 @@ async def serve(
                 books=open_books(snapshot, database, wall),
                 bus=bus or Bus(),
             )
-            parts = build(snapshot, ground, trust, listeners, environ)
+            parts = build(snapshot, ground, trust, listeners, environ, files)
             try:
                 await _run(parts, source, core, task_status)
             finally:
@@ -148,6 +154,8 @@ async def _run(
         core.start_soon(probe_disabled, parts.connector, parts.chat.clocks)
         core.start_soon(parts.door.slow_heads.watch)
         core.start_soon(parts.measuring.run)
+        core.start_soon(parts.hub.desk.delivery.run)
+        core.start_soon(tell_stats, parts.hub.sources)
         async with trio.open_nursery() as connections:
             core.start_soon(_stop_when_told, parts.stopping, connections.cancel_scope)
             async with trio.open_nursery() as accepting:

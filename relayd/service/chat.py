@@ -1,7 +1,8 @@
 """``POST /v1/chat/completions``: a chat request, answered as a stream or as one object.
 
-The status is decided by the first word of the answer: an error before it is the response's own,
-with its status and in OpenAI's error shape; behind it the stream says what went wrong, then ends.
+The status of a stream is decided by the first word of the answer: an error before it is the
+response's own, with its status and in OpenAI's error shape; behind it the stream says what went
+wrong, then ends. An answer in one document has its status when it is whole.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from relayd.config.snapshot import Key, Snapshot
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.behind import Fault, Faulted, Finished, Reasoning, Text, ToolCall, Used
 from relayd.dialect.chat_errors import Mistake
-from relayd.dialect.chat_reply import DONE, Collected, Reply, reply_id, sse
+from relayd.dialect.chat_reply import DONE, Reply, reply_id, sse
 from relayd.dialect.chat_request import REQUEST_MAX_BYTES, read_request
 from relayd.dialect.chat_values import ChatRequest
 from relayd.dialect.meter import Usage
@@ -28,8 +29,9 @@ from relayd.service.http.responses import Headers, Json, Response, Sse
 from relayd.service.opening import facts_of, purse_of
 from relayd.session.admission import Grant, tag_of
 from relayd.session.books import Books
+from relayd.session.chat.handover import Denied, Opened, Said, Whole
 from relayd.session.chat.shared import ChatShared
-from relayd.session.chat.turn import ChatTurn, Denied, Opened, Said
+from relayd.session.chat.turn import ChatTurn
 from relayd.session.chat.verdicts import INTERNAL
 from relayd.session.responses.accounting import Totals
 from relayd.session.turn_lines import TurnLines
@@ -71,9 +73,10 @@ class ChatApi:
             raise HttpRefused(Refusal(RefusalCode.MODEL_NOT_ALLOWED, message, "model"))
         turn = self._turn(request, grant, snapshot, asked)
         request.start_soon(turn.run)
-        opened = await turn.opened()
-        if isinstance(opened, Denied):
-            return _error(opened.fault, _ignored(opened.ignored))
+        first = await turn.opened()
+        if isinstance(first, Denied):
+            return _error(first.fault, _ignored(first.ignored))
+        opened = first.opened if isinstance(first, Whole) else first
         reply = Reply(
             model=asked.model,
             id=reply_id(opened.upstream_id or request.request_id),
@@ -81,9 +84,9 @@ class ChatApi:
             include_usage=asked.stream and asked.include_usage,
         )
         headers = _headers(opened)
-        if asked.stream:
-            return Sse(_streamed(reply, turn, include_usage=asked.include_usage), headers=headers)
-        return await _gathered(reply, turn, headers)
+        if isinstance(first, Whole):
+            return Json(first.collected.whole(reply, first.reason, first.usage), headers=headers)
+        return Sse(_streamed(reply, turn, include_usage=asked.include_usage), headers=headers)
 
     def _granted(self, request: Request, key: Key) -> Grant:
         """What the key may do here. Raises :class:`HttpRefused`."""
@@ -143,28 +146,6 @@ async def _streamed(reply: Reply, turn: ChatTurn, *, include_usage: bool) -> Asy
             return
     # The turn ended without a last word, which a bug alone can bring about.
     yield sse(INTERNAL.body()) + DONE
-
-
-async def _gathered(reply: Reply, turn: ChatTurn, headers: Headers) -> Json:
-    """The whole answer, or the error that took its place."""
-    collected, usage = Collected(reply), None
-    while (said := await turn.said()) is not None:
-        for piece in said:
-            match piece:
-                case Text() | Reasoning() | ToolCall():
-                    too_big = collected.add(piece)
-                    if too_big is not None:
-                        turn.abandon(too_big.code)
-                        return _error(too_big, headers)
-                case Used(used):
-                    usage = used
-                case Finished(reason):
-                    return Json(collected.whole(reason, usage), headers=headers)
-                case Faulted(fault):
-                    return _error(fault, headers)
-                case _:
-                    pass
-    return _error(INTERNAL, headers)
 
 
 def _is_last(said: Said) -> bool:

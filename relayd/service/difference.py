@@ -1,4 +1,4 @@
-"""How two configurations differ, in the names that operators gave."""
+"""How two configurations differ, in the names that operators gave, and what came of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, Self
 
 import attrs
 
+from relayd.config.mistakes import Mistake
 from relayd.config.snapshot import Account, Key, Snapshot
 
 
@@ -70,3 +71,27 @@ def _keys(snapshot: Snapshot) -> dict[str, Key]:
 
 def _accounts(snapshot: Snapshot) -> dict[str, Account]:
     return {account.name: account for account in snapshot.accounts if account.enabled}
+
+
+@attrs.frozen(kw_only=True)
+class ReloadOutcome:
+    """What came of a reload.
+
+    Attributes:
+        mistakes: Why nothing was changed; empty: the new configuration is in force.
+        difference: What it changed.
+        postponed: The settings that are used at the start, and are not as they were then.
+        listen: The bound public addresses, as they are now.
+        duration_ms: From the request to the end, the wait for an earlier one included.
+    """
+
+    mistakes: tuple[Mistake, ...] = ()
+    difference: Difference = NOTHING
+    postponed: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    duration_ms: float = 0.0
+
+    @property
+    def applied(self) -> bool:
+        """Whether the new configuration is in force."""
+        return not self.mistakes

@@ -11,14 +11,18 @@ import trio
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
+from relayd.hub.answers import Totals
 from relayd.observe.metrics import Metric
 from relayd.observe.metrics_labels import NO_ACCOUNT, AccountState
 from relayd.observe.metrics_values import Registry
+from relayd.pool.ready_counts import AccountReady
 from relayd.pool.statistics import AccountPool
 from relayd.routing.breaker import BreakerState
 from relayd.routing.roster import AccountStatistics
+from relayd.service.measuring_hub import sample_hub
 from relayd.service.measuring_pool import sample_pools
 from relayd.service.measuring_process import sample_process
+from relayd.service.measuring_ready import sample_ready
 from relayd.service.measuring_traffic import LiveSession, Traffic
 
 SESSIONS_AT_ONCE: Final = 128
@@ -56,6 +60,8 @@ class Sources:
         sessions_max: How many this process takes.
         accounts: Each account at this moment.
         pools: Each account's sockets in the pool, likewise.
+        ready: Those that are opened ahead for the chat dialect, likewise.
+        hub: The event hub, likewise.
         ledger: The writer.
         hold: The process's count of held bytes.
         draining: Whether relayd ends as soon as its sessions do.
@@ -69,6 +75,8 @@ class Sources:
     sessions_max: Callable[[], int]
     accounts: Callable[[], Iterable[AccountStatistics]]
     pools: Callable[[], Iterable[AccountPool]]
+    ready: Callable[[], Iterable[AccountReady]]
+    hub: Callable[[], Totals]
     ledger: LedgerState
     hold: HoldBudget
     draining: Callable[[], bool]
@@ -98,6 +106,8 @@ class Sampler:
         await self._sample_sessions()
         self._sample_accounts()
         sample_pools(self.sources.pools(), self.registry)
+        sample_ready(self.sources.ready(), self.registry)
+        sample_hub(self.sources.hub(), self.registry)
         sources, ledger, hold = self.sources, self.sources.ledger, self.sources.hold
         for metric, value in (
             (Metric.SESSIONS_MAX, sources.sessions_max()),

@@ -9,7 +9,7 @@ from relayd.config.snapshot import Snapshot
 from relayd.core.hold import HoldBudget
 from relayd.observe.bus import Bus, SessionFacts
 from relayd.routing.classify import Failure
-from relayd.session.accounts import log_changes
+from relayd.session.accounts import tell_changes
 from relayd.session.admission import Grant
 from relayd.session.books import Books
 from relayd.session.connecting import Connected
@@ -64,6 +64,7 @@ class Workshop:
             now: Likewise.
         """
         account, seat = connected.seat.account, connected.seat
+        roster = self.responses.connector.roster
         facts = facts_of(grant, session_id, account.name)
         meter = SessionMeter(
             books=self.books,
@@ -84,7 +85,9 @@ class Workshop:
             bus=self.bus,
             meter=meter,
             timing=timing,
-            account_failed=lambda failure, at: log_changes(seat.fail(failure, at)),
+            account_failed=lambda failure, at: tell_changes(
+                seat.fail(failure, at), roster, self.bus
+            ),
         )
         limits = snapshot.settings.limits
         term = term_of(grant.key, now, limits.session_max_s, self.books.wall())

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import attrs
@@ -25,6 +26,7 @@ from relayd.routing.roster import Roster
 from relayd.service import process
 from relayd.service.acceptor import Reserve, SlowHeads
 from relayd.service.door import Door
+from relayd.service.hub.wiring import Files, HubShared, hub_of
 from relayd.service.listeners import Listeners
 from relayd.service.measuring import Measuring
 from relayd.service.measuring_samples import Sources
@@ -143,6 +145,7 @@ class Parts:
     connector: Connector
     responses: Shared
     chat: ChatShared
+    hub: HubShared
     notifier: Notifier
     reserve: Reserve
     listeners: Listeners
@@ -209,6 +212,7 @@ def build(
     trust: Trust,
     listeners: Listeners,
     environ: Mapping[str, str],
+    files: Files = MappingProxyType({}),
 ) -> Parts:
     """Put one relayd together; nothing runs yet.
 
@@ -218,6 +222,7 @@ def build(
         trust: The TLS contexts to begin with.
         listeners: What it listens on; they stay the caller's to close.
         environ: Where the service manager's socket is named.
+        files: The dashboard.
     """
     limits = snapshot.settings.limits
     hold = HoldBudget(limits.hold_max_bytes)
@@ -229,11 +234,13 @@ def build(
         hold=hold,
         bus=ground.bus,
     )
-    measuring = _measuring(ground, hold, roster, lambda: door)
+    hub = _hub(snapshot, ground, hold, files)
+    measuring = _measuring(ground, hold, roster, hub, lambda: door)
     responses, chat = _turns(snapshot, ground, hold, connector, measuring)
     door = Door(
         responses=responses,
         chat=chat,
+        hub=hub,
         snapshot=snapshot,
         tls=trust.clients,
         reactor=ground.reactor,
@@ -259,6 +266,7 @@ def build(
         connector=connector,
         responses=responses,
         chat=chat,
+        hub=hub,
         notifier=Notifier.from_environ(environ),
         reserve=Reserve(),
         listeners=listeners,
@@ -294,8 +302,19 @@ def _turns(
     return responses, chat
 
 
+def _hub(snapshot: Snapshot, ground: Ground, hold: HoldBudget, files: Files) -> HubShared:
+    return hub_of(
+        snapshot,
+        reactor=ground.reactor,
+        books=ground.books,
+        bus=ground.bus,
+        hold=hold,
+        files=files,
+    )
+
+
 def _measuring(
-    ground: Ground, hold: HoldBudget, roster: Roster, door: Callable[[], Door]
+    ground: Ground, hold: HoldBudget, roster: Roster, hub: HubShared, door: Callable[[], Door]
 ) -> Measuring:
     """The metrics. They ask for the door when somebody looks, and by then it has been made."""
     return Measuring(
@@ -305,10 +324,12 @@ def _measuring(
             sessions_max=lambda: sessions_max(door().snapshot.settings.limits),
             accounts=roster.statistics,
             pools=lambda: pools_of(door().responses.pool, door().snapshot),
+            ready=lambda: tuple(door().chat.ready.statistics()),
+            hub=hub.hub.totals,
             ledger=ground.books.ledger,
             hold=hold,
             draining=lambda: door().draining,
-            bugs=lambda: door().crashes + ground.bus.failures,
+            bugs=lambda: door().crashes + hub.desk.delivery.crashes + ground.bus.failures,
             lines_lost=logs.lines_lost,
             wall=ground.books.wall,
         )

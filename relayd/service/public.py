@@ -28,6 +28,7 @@ from relayd.service.http.service import (
     log_request,
     nobody,
 )
+from relayd.service.hub.api import HubApi
 from relayd.service.responses import ResponsesApi
 from relayd.service.visit import Visit
 from relayd.session.admission import check_key
@@ -76,6 +77,7 @@ class PublicApi:
     wall: Callable[[], float]
     responses: ResponsesApi
     chat: ChatApi
+    hub: HubApi
     on_request: OnRequest = nobody
     router: Router = attrs.field(init=False)
     _open: set[HttpConnection] = attrs.field(factory=set, init=False)
@@ -92,6 +94,7 @@ class PublicApi:
                     for number, path in enumerate(CHAT_PATHS, 1)
                 ),
                 Route("GET", "/v1/models", self._models, "list_models", "The models of the key."),
+                *self.hub.routes(),
             ]
         )
 
@@ -120,8 +123,8 @@ class PublicApi:
             ),
             reading=visit.reading,
         )
-        if len(self._open) >= OPEN_MAX:
-            self.drain()
+        if len(self._open) - len(self.hub.streams) >= OPEN_MAX:
+            self._close_idle()
         self._open.add(connection)
         try:
             await connection.serve(head, visit.leftover)
@@ -136,7 +139,11 @@ class PublicApi:
         return client_address(visit.address, head, server, visit.proxied)
 
     def drain(self) -> None:
-        """End the connections that only wait for a next request."""
+        """End the connections that only wait for a next request, and those that have no end."""
+        self.hub.drain()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         for connection in tuple(self._open):
             connection.close_if_idle()
 

@@ -28,7 +28,7 @@ from relayd.config.snapshot import Snapshot
 from relayd.observe import logs
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
-from relayd.service.difference import NOTHING, Difference
+from relayd.service.difference import NOTHING, Difference, ReloadOutcome
 from relayd.service.listeners import BindError, Listener, bind_all, close_all
 from relayd.service.parts import Parts, Trust, sessions_max
 from relayd.service.pooling import responses_accounts
@@ -82,30 +82,6 @@ class Source(Protocol):
 
     def settle(self, snapshot: Snapshot) -> None:
         """``snapshot`` is in force: stop what it does not need, once nobody uses it."""
-
-
-@attrs.frozen(kw_only=True)
-class ReloadOutcome:
-    """What came of a reload.
-
-    Attributes:
-        mistakes: Why nothing was changed; empty: the new configuration is in force.
-        difference: What it changed.
-        postponed: The settings of :data:`AT_START` that are not as they were then.
-        listen: The bound public addresses, as they are now.
-        duration_ms: From the request to the end, the wait for an earlier one included.
-    """
-
-    mistakes: tuple[Mistake, ...] = ()
-    difference: Difference = NOTHING
-    postponed: tuple[str, ...] = ()
-    listen: tuple[str, ...] = ()
-    duration_ms: float = 0.0
-
-    @property
-    def applied(self) -> bool:
-        """Whether the new configuration is in force."""
-        return not self.mistakes
 
 
 @attrs.frozen

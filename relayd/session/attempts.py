@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import attrs
+import msgspec
+
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.observe.bus import SessionFacts, SessionFailedOver
 from relayd.protocol.upstream_upgrade import UpstreamDeclined
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.transport.errors import DialErrorKind
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
 
 
 class AttemptFailed(Exception):
@@ -33,6 +41,29 @@ class AttemptFailed(Exception):
     def is_ours(self) -> bool:
         """Whether relayd itself lacked something, so that the account is not to blame."""
         return self.code is RefusalCode.OVERLOAD
+
+
+def is_error_event(payload: bytes) -> bool:
+    """Whether an upstream's first message says that something is wrong."""
+    try:
+        return msgspec.json.decode(payload, type=_Typed).type == "error"
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def failed_over(failed: AttemptFailed, facts: SessionFacts, account: str) -> SessionFailedOver:
+    """What the bus is told when another account is tried.
+
+    Args:
+        failed: The attempt at the account of ``facts``.
+        facts: Whose session it is for.
+        account: The one that is tried now.
+    """
+    return SessionFailedOver(
+        session=attrs.evolve(facts, account=account),
+        account_from=facts.account,
+        reason=failed.failure.code,
+    )
 
 
 def too_late() -> AttemptFailed:

@@ -107,7 +107,7 @@ class Clock:
 
     def turn_began(self, now: float) -> None:
         """A turn was asked for or has started: its time runs."""
-        self.look_at(now + self.deadlines.timeouts.idle_s / PROGRESS_LOOKS)
+        self.look_at(now + self.deadlines.timeouts.session_idle_s / PROGRESS_LOOKS)
 
     def on_blocked(self, endpoint: Endpoint) -> None:
         """A sink blocked: its stall deadline starts."""
@@ -154,7 +154,7 @@ class Clock:
             return math.inf
         if upstream.flow.progress != self._progress:
             self._progress, self._progress_at = upstream.flow.progress, now
-        silent_at = max(since, self._progress_at) + self.deadlines.timeouts.idle_s
+        silent_at = max(since, self._progress_at) + self.deadlines.timeouts.session_idle_s
         ends_at = since + self.deadlines.timeouts.total_s
         if now >= ends_at:
             self.verdict.end(Reason.TURN_TIMEOUT)
@@ -162,7 +162,7 @@ class Clock:
             self.verdict.end(Reason.UPSTREAM_SILENT)
         # Progress is seen only when looked for: often enough to be late by a quarter at most.
         # A silent upstream that is not heard, since its client is slow, is looked at again later.
-        look_at = now + self.deadlines.timeouts.idle_s / PROGRESS_LOOKS
+        look_at = now + self.deadlines.timeouts.session_idle_s / PROGRESS_LOOKS
         return min(look_at, ends_at, silent_at if silent_at > now else look_at)
 
     def _look_at_stall(self, peer: _Peer, now: float) -> float:

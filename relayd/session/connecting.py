@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
-import msgspec
 import trio
 
 from relayd.config.snapshot import Account
@@ -24,7 +23,7 @@ from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.behind import Handshake
-from relayd.observe.bus import AccountFailed, Bus
+from relayd.observe.bus import AccountFailed, Bus, SessionFacts, UpstreamConnected
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
 from relayd.protocol.first import FirstMessage
@@ -45,9 +44,11 @@ from relayd.routing.classify import (
 )
 from relayd.routing.roster import Roster, Seat
 from relayd.routing.scheduler import Demand, choose, why_none
-from relayd.session.accounts import log_changes
+from relayd.session.accounts import tell_changes
 from relayd.session.attempts import (
     AttemptFailed,
+    failed_over,
+    is_error_event,
     out_of_time,
     refusal_for,
     said_nothing,
@@ -66,10 +67,6 @@ ATTEMPT_SHARE: Final = 0.5
 """Of what is left of the admission's time, so that a dead account leaves time for another."""
 
 _RECEIVE_BYTES: Final = 65536
-
-
-class _Typed(msgspec.Struct):
-    type: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -139,13 +136,21 @@ class Connector:
     hold: HoldBudget
     bus: Bus
 
-    async def connect(self, wish: Wish, *, session_id: str, deadline: float) -> Connected | Refusal:
+    async def connect(
+        self, wish: Wish, *, facts: SessionFacts, deadline: float
+    ) -> Connected | Refusal:
         """Try accounts until one is ready, none is left or ``deadline`` has passed.
+
+        Args:
+            wish: What is wanted.
+            facts: Whose session it is for; its account is filled in for those who are told.
+            deadline: By ``trio.current_time()``.
 
         Cancelling it closes what it opened and gives its seat back.
         """
         tried: set[str] = set()
         last: AttemptFailed | None = None
+        began = trio.current_time()
         while True:
             now = trio.current_time()
             if now >= deadline:
@@ -157,12 +162,18 @@ class Connector:
                 if last is not None:
                     return refusal_for(last)
                 return why_none(self.roster, wish.demand, now=now, tried=tried)
+            if last is not None:
+                self.bus.publish(failed_over(last, facts, seat.account.name))
             tried.add(seat.account.name)
+            facts = attrs.evolve(facts, account=seat.account.name)
             try:
-                return await self.attempt(wish, seat, deadline)
+                connected = await self.attempt(wish, seat, deadline)
+                wait_ms = (trio.current_time() - began) * 1000
+                self.bus.publish(UpstreamConnected(session=facts, wait_ms=wait_ms))
+                return connected
             except AttemptFailed as failed:
                 last = failed
-                self.note(failed, seat, wish.demand.dialect, session_id)
+                self.note(failed, seat, wish.demand.dialect, facts.session_id)
                 seat.release()
             except BaseException:
                 seat.release()
@@ -173,7 +184,8 @@ class Connector:
     async def attempt(self, wish: Wish, seat: Seat, deadline: float) -> Connected:
         """One attempt at the account of ``seat``. Raises :class:`AttemptFailed`."""
         opened = await self.open(seat.account, wish, deadline)
-        log_changes(seat.succeed(first_frame_ms=opened.first_frame_ms, now=trio.current_time()))
+        changes = seat.succeed(first_frame_ms=opened.first_frame_ms, now=trio.current_time())
+        tell_changes(changes, self.roster, self.bus)
         return Connected(
             endpoint=opened.endpoint,
             seat=seat,
@@ -201,7 +213,7 @@ class Connector:
                 subprotocol, leftover = await _upgrade(sock, account, wish)
                 upgraded = trio.current_time()
                 if wish.hears_first:
-                    scope.deadline = min(upgraded + account.timeouts.first_frame_s, ends_at)
+                    scope.deadline = min(upgraded + account.timeouts.session_first_frame_s, ends_at)
                     await _hear(sock, first, leftover, wish)
                 else:
                     first.raw += leftover
@@ -254,7 +266,8 @@ class Connector:
             AccountFailed(account=seat.account.name, dialect=dialect, reason=failure.code)
         )
         if not failed.is_ours:
-            log_changes(seat.fail(failure, trio.current_time(), jitter=random.random()))
+            changes = seat.fail(failure, trio.current_time(), jitter=random.random())
+            tell_changes(changes, self.roster, self.bus)
 
 
 async def _upgrade(sock: socket.socket, account: Account, wish: Wish) -> tuple[str | None, bytes]:
@@ -305,7 +318,7 @@ async def _hear(sock: socket.socket, first: FirstMessage, data: bytes, wish: Wis
         event = first.feed(data, trio.current_time())
     match event:
         case Notice():
-            if _type_of(first.payload) == "error":
+            if is_error_event(first.payload):
                 raise AttemptFailed(_spared(from_error_event(first.payload), wish))
         case PeerClosed(code, reason):
             raise AttemptFailed(from_close(code, reason))
@@ -321,13 +334,6 @@ def _spared(failure: Failure, wish: Wish) -> Failure:
     if wish.path_is_clients or (fatal and names_organization(wish.headers)):
         return attrs.evolve(failure, kind=FailureKind.REFUSED)
     return failure
-
-
-def _type_of(payload: bytes) -> str:
-    try:
-        return msgspec.json.decode(payload, type=_Typed).type
-    except (msgspec.DecodeError, RecursionError):
-        return ""
 
 
 def _close(sock: socket.socket | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import trio
 
-from relayd.config.snapshot import Key
+from relayd.config.snapshot import Key, Snapshot
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
 from relayd.dialect.base import Timed
@@ -46,6 +46,10 @@ class Living:
     def timed(self) -> Timed:
         """Whether turns run, and what stands against new ones."""
         raise AssertionError("each kind of session knows its turns")
+
+    def review(self, snapshot: Snapshot) -> None:
+        """End, after what runs, if ``snapshot`` lacks what the session stands on."""
+        raise AssertionError("each kind of session stands on something else")
 
     async def run(self) -> None:
         """Relay until the end, then say goodbye, close the connections and write the line.

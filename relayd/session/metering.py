@@ -163,7 +163,7 @@ class SessionMeter:
         """
         usage, ended_at = turn.usage, self.books.wall()
         cost_nano = 0 if usage is None else self._cost(usage, self._price, self.upstream_model)
-        if turn.turn_id is not None:
+        if turn.turn_id is not None and len(turn.turn_id) > ID_MAX_CHARS:
             turn = attrs.evolve(turn, turn_id=turn.turn_id[:ID_MAX_CHARS])
         receipt = self._put(Entry.of_turn(turn, ended_at, self.upstream_model), usage, cost_nano)
         if hold is not None and usage is None:

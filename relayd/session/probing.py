@@ -13,7 +13,7 @@ from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
 from relayd.routing.roster import Seat
 from relayd.routing.scheduler import Demand
-from relayd.session.accounts import log_changes
+from relayd.session.accounts import tell_changes
 from relayd.session.attempts import AttemptFailed
 from relayd.session.chat.clocks import Clocks
 from relayd.session.chat.opening import NAME, handshake_at, wish_for
@@ -67,7 +67,8 @@ async def _probe_due(connector: Connector, clocks: Clocks, account: Account) -> 
         try:
             # Else it is still disabled, which the log has said; the next probe is due by itself.
             if isinstance(await probe(connector, seat, clocks), Connected):
-                log_changes(connector.roster.enable(account.name))
+                roster = connector.roster
+                tell_changes(roster.enable(account.name), roster, connector.bus)
         except Exception as error:  # noqa: BLE001 - the boundary of a probe: a bug in it ends no session
             log.error(LogEvent.SESSION_CRASHED, traceback=error)
 

@@ -10,7 +10,7 @@ import attrs
 import msgspec
 import trio
 
-from relayd.dialect.meter import Charge, Receipt, Refuse, Turn, UpstreamError
+from relayd.dialect.meter import Charge, Receipt, Refuse, ToolCalled, Turn, UpstreamError
 from relayd.ledger.rows import Row
 from relayd.observe.bus import AccountFailed, Bus, SessionEnded, SessionFacts, SessionOpened
 from relayd.observe.events import LogEvent
@@ -123,6 +123,14 @@ class Reporter:
         """See :class:`~relayd.dialect.meter.Listener`."""
         self.look_in(now)
         self.lines.started(self.facts, turn_id)
+
+    def turn_first_output(self, turn_id: str | None, asked_at: float, now: float) -> None:
+        """See :class:`~relayd.dialect.meter.Listener`."""
+        self.lines.first_output(self.facts, turn_id, asked_at, now)
+
+    def tool_called(self, turn_id: str | None, call: ToolCalled) -> None:
+        """See :class:`~relayd.dialect.meter.Listener`."""
+        self.lines.tool_called(self.facts, turn_id, call)
 
     def turn_ended(self, turn: Turn, charge: Charge) -> None:
         """See :class:`~relayd.dialect.meter.Listener`."""

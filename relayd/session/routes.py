@@ -23,6 +23,9 @@ DIALECT_PATHS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "/v1/responses": Dialect.RESPONSES,
         "/responses": Dialect.RESPONSES,
         "/openai/v1/responses": Dialect.RESPONSES,
+        "/api/v1/ws": Dialect.HUB,
+        "/ws": Dialect.HUB,
+        "/connection/websocket": Dialect.HUB,
     }
 )
 """Paths that name a dialect by themselves."""

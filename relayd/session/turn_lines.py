@@ -13,14 +13,18 @@ import attrs
 import trio
 
 from relayd.core.money import usd_of
-from relayd.dialect.meter import Charge, Receipt, Refuse, Turn
+from relayd.dialect.meter import Charge, Receipt, Refuse, ToolCalled, Turn
 from relayd.ledger.rows import Row
 from relayd.observe.bus import (
     Bus,
     SessionFacts,
+    SessionFailedOver,
     TurnEnded,
+    TurnFirstOutput,
     TurnRefused,
     TurnStarted,
+    TurnToolCalled,
+    UpstreamConnected,
     UsageCharged,
 )
 from relayd.observe.events import LogEvent
@@ -33,9 +37,11 @@ LAST_LINES_S: Final = 1.0
 """How long a session's last line waits for those of its turns, which wait for the ledger."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Place:
     """Where a turn ran, in a dialect whose turns have sockets of their own.
+
+    It is filled in as that becomes known, and is not changed once the turn has ended.
 
     Attributes:
         lane: The client's name for the lane; ``None`` for the default one.
@@ -77,6 +83,27 @@ class TurnLines:
     def started(self, facts: SessionFacts, turn_id: str | None) -> None:
         """A response began."""
         self.bus.publish(TurnStarted(session=facts, turn_id=turn_id))
+
+    def first_output(
+        self, facts: SessionFacts, turn_id: str | None, asked_at: float, now: float
+    ) -> None:
+        """The first output of a response passed, which was asked for at ``asked_at``."""
+        ttft_ms = milliseconds(now - asked_at)
+        self.bus.publish(TurnFirstOutput(session=facts, turn_id=turn_id, ttft_ms=ttft_ms))
+
+    def tool_called(self, facts: SessionFacts, turn_id: str | None, call: ToolCalled) -> None:
+        """A response calls a tool of its client's."""
+        self.bus.publish(
+            TurnToolCalled(session=facts, turn_id=turn_id, name=call.name, call_id=call.call_id)
+        )
+
+    def connected(self, facts: SessionFacts, wait_ms: float) -> None:
+        """A socket was opened for a turn, which waited so long for it."""
+        self.bus.publish(UpstreamConnected(session=facts, wait_ms=wait_ms))
+
+    def failed_over(self, facts: SessionFacts, account_from: str, reason: str) -> None:
+        """A turn goes to the account of ``facts``, since another one has failed."""
+        self.bus.publish(SessionFailedOver(session=facts, account_from=account_from, reason=reason))
 
     def ended(
         self, facts: SessionFacts, turn: Turn, charge: Charge, place: Place = _NOWHERE
@@ -181,5 +208,12 @@ def _write(
         estimated=usage and usage.estimated,
         cost_usd=charge.cost_usd,
         reason=turn.reason,
-        **attrs.asdict(place),
+        lane=place.lane,
+        slot=place.slot,
+        generation=place.generation,
+        reused=place.reused,
+        queue_ms=place.queue_ms,
+        wait_ms=place.wait_ms,
+        tool_calls=place.tool_calls,
+        warm_up=place.warm_up,
     )

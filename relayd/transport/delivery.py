@@ -157,6 +157,8 @@ class Delivery:
         """``endpoint`` took everything: what it stopped goes on, or has its event now."""
         if endpoint.sink.closing:
             endpoint.half_close()
+        if endpoint.on_drained is not None:
+            endpoint.on_drained(endpoint)
         source = endpoint.peer
         if endpoint.sources is not None:
             for one in endpoint.sources.take_blocked():

@@ -56,6 +56,7 @@ class Endpoint:
         deferred: The flow's event waits until what it sent on is flushed.
         on_event: Called instead of waking a task, while set.
         on_blocked: Called when this endpoint's sink blocks.
+        on_drained: Called, within the pass, when a sink that was blocked has sent everything.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Endpoint:
         "interest",
         "last_received",
         "on_blocked",
+        "on_drained",
         "on_event",
         "peer",
         "side",
@@ -101,6 +103,7 @@ class Endpoint:
         self.deferred = False
         self.on_event: Callable[[Event], None] | None = None
         self.on_blocked: Callable[[Endpoint], None] | None = None
+        self.on_drained: Callable[[Endpoint], None] | None = None
         self._hold = hold
         self._event: Event | None = None
         self._task: trio.lowlevel.Task | None = None
@@ -216,7 +219,7 @@ class Endpoint:
         if self.sources is not None:
             self.sources.dismiss()
         self.peer = self.sources = None
-        self.on_event = self.on_blocked = None
+        self.on_event = self.on_blocked = self.on_drained = None
 
 
 def clean(endpoint: Endpoint) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relayd.config.mistakes import Mistake
-from relayd.service.difference import Changes, Difference
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import Changes, Difference, ReloadOutcome
 from tests.cli.conftest import Ops
 
 

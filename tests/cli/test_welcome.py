@@ -9,6 +9,7 @@ import pytest
 
 from relayd.cli.welcome import what_to_try
 from relayd.config.accounts import AccountSettings
+from relayd.config.keys import Role
 from relayd.config.schema import KeySettings, ServerSettings, Settings, TlsSettings
 from relayd.config.secret import KeyDigest
 from relayd.config.snapshot import Snapshot
@@ -16,7 +17,7 @@ from relayd.observe.bus import Bus
 from relayd.protocol.head import HeadReader
 from relayd.protocol.upgrade import check_upgrade
 from relayd.service.app import Running
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import ReloadOutcome
 
 TRYING = "relayd-dev-key"
 OWN = "canary-of-client"
@@ -33,11 +34,12 @@ def shown(
     key: str = TRYING,
     admin: str = UNIX,
     models: tuple[str, ...] = ("gpt-realtime*",),
+    role: Role = Role.USER,
     **server: object,
 ) -> str:
     settings = Settings(
         server=ServerSettings(**server),  # type: ignore[arg-type]  # passed on as given
-        keys=(KeySettings(name="dev", secret=KeyDigest.of(key)),),
+        keys=(KeySettings(name="dev", secret=KeyDigest.of(key), role=role),),
         accounts=(
             AccountSettings(name="off", provider="openai", models=("other",), enabled=False),
             AccountSettings(name="sim", provider="sim:realtime", models=models),
@@ -70,6 +72,12 @@ def test_it_shows_a_curl_a_script_and_the_health_with_the_key_for_trying() -> No
     assert f'base_url="http://{TCP}/v1", api_key="{TRYING}"' in text
     assert 'realtime.connect(model="gpt-realtime")' in text
     assert "curl --unix-socket /run/relayd.sock http://localhost/readyz" in text
+
+
+def test_it_shows_the_dashboard_to_who_may_open_it_with_the_key_for_trying() -> None:
+    assert f"http://{TCP}/dashboard, with the key {TRYING}" in shown(TCP, role=Role.OPERATOR)
+    assert "dashboard" not in shown(TCP)
+    assert "dashboard" not in shown(TCP, role=Role.OPERATOR, key=OWN)
 
 
 def test_the_curl_is_a_handshake_that_relayd_accepts() -> None:

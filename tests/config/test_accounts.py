@@ -32,8 +32,14 @@ def test_an_account_s_defaults() -> None:
         "proxy": None,
         "allow_private": False,
         "tls_ca": None,
-        "timeouts": {"connect_s": 5.0, "first_frame_s": 5.0, "idle_s": 60.0, "total_s": 300.0},
+        "timeouts": {"connect_s": 5.0, "first_frame_s": None, "idle_s": None, "total_s": 300.0},
     }
+
+
+def test_what_is_not_set_is_a_default_of_the_dialect() -> None:
+    assert (Timeouts().session_first_frame_s, Timeouts().session_idle_s) == (5.0, 60.0)
+    times = Timeouts(first_frame_s=60.0, idle_s=5.0)
+    assert (times.session_first_frame_s, times.session_idle_s) == (60.0, 5.0)
 
 
 def test_only_known_providers_exist() -> None:

@@ -19,7 +19,7 @@ def test_where_each_model_is_and_what_it_can_do() -> None:
         ("Max-32K", "/chat/max-32k", "max-32k", 32_768, 8192, True, False),
         ("4.0 Ultra", "/v4.0/chat", "4.0Ultra", 8192, 8192, True, True),
         ("科技文献", "/v1.1/chat_kjwx", "kjwx", None, None, False, False),
-        ("X1.5", "/v1/x1", "spark-x", 65_536, 32_768, True, True),
+        ("X1.5", "/v1/x1", "spark-x", 65_536, 65_535, True, True),
         ("X1", "/v1/x1", "x1", 65_536, 32_768, True, False),
         ("X1-Preview", "/v1/reasoner-x1-preview", "x1", 65_536, None, False, False),
         ("X2", "/x2", "spark-x", 196_608, None, True, False),

@@ -12,6 +12,7 @@ from relayd.dialect.meter import (
     CountingMeter,
     Refuse,
     Ticket,
+    ToolCalled,
     Turn,
     TurnAsk,
     UpstreamError,
@@ -76,6 +77,8 @@ class TellingMeter(CountingMeter):
 class Listening:
     asked: list[float] = attrs.field(factory=list)
     started: list[str | None] = attrs.field(factory=list)
+    outputs: list[tuple[str | None, float, float]] = attrs.field(factory=list)
+    calls: list[tuple[str | None, ToolCalled]] = attrs.field(factory=list)
     ended: list[Turn] = attrs.field(factory=list)
     charges: list[Charge] = attrs.field(factory=list)
     errors: list[UpstreamError] = attrs.field(factory=list)
@@ -86,6 +89,12 @@ class Listening:
 
     def turn_started(self, turn_id: str | None, now: float) -> None:
         self.started.append(turn_id)
+
+    def turn_first_output(self, turn_id: str | None, asked_at: float, now: float) -> None:
+        self.outputs.append((turn_id, asked_at, now))
+
+    def tool_called(self, turn_id: str | None, call: ToolCalled) -> None:
+        self.calls.append((turn_id, call))
 
     def turn_ended(self, turn: Turn, charge: Charge) -> None:
         self.ended.append(turn)

@@ -104,11 +104,11 @@ def test_an_id_is_the_upstream_s_and_not_the_same() -> None:
 
 
 def test_a_whole_answer() -> None:
-    collected = Collected(reply())
+    collected = Collected()
     for piece in (Reasoning("h"), Reasoning("m"), Text("he"), Text("llo")):
         assert collected.add(piece) is None
 
-    assert json.loads(collected.whole(FinishReason.STOP, USAGE)) == {
+    assert json.loads(collected.whole(reply(), FinishReason.STOP, USAGE)) == {
         "id": reply_id(SID),
         "object": "chat.completion",
         "created": 1_700_000_000,
@@ -131,11 +131,11 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_whole_answer_of_calls() -> None:
-    collected = Collected(reply())
+    collected = Collected()
     for _ in range(2):
         collected.add(ToolCall("f", "{}"))
 
-    whole = json.loads(collected.whole(FinishReason.TOOL_CALLS, None))
+    whole = json.loads(collected.whole(reply(), FinishReason.TOOL_CALLS, None))
 
     message = whole["choices"][0]["message"]
     assert message["content"] is None
@@ -145,14 +145,14 @@ def test_a_whole_answer_of_calls() -> None:
 
 
 def test_an_answer_without_anything_is_an_empty_text() -> None:
-    whole = json.loads(Collected(reply()).whole(FinishReason.CONTENT_FILTER, USAGE))
+    whole = json.loads(Collected().whole(reply(), FinishReason.CONTENT_FILTER, USAGE))
 
     assert whole["choices"][0]["message"]["content"] == ""
 
 
 def test_an_answer_that_cannot_be_held_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_reply, "ANSWER_MAX_BYTES", 10)
-    collected = Collected(reply())
+    collected = Collected()
 
     assert collected.add(Text("四个字")) is None
     fault = collected.add(ToolCall("f", "{}"))

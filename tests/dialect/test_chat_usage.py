@@ -12,8 +12,10 @@ from relayd.dialect.chat_usage import (
     expected_usage,
     read_count,
     told_usage,
+    tool_size,
     usage_object,
 )
+from relayd.dialect.chat_values import Tool
 from tests.dialect.chat import TOOLS, request
 
 
@@ -73,6 +75,16 @@ def test_what_a_request_is_due_for_is_a_guess() -> None:
 
     assert (plain.input_total, plain.output_total, plain.estimated) == (2, 0, True)
     assert with_tools.input_total > plain.input_total
+    unused = expected_usage(request(tools=TOOLS, tool_choice="none"))
+    assert unused.input_total == plain.input_total, "none are sent"
+
+
+@pytest.mark.parametrize("space", [b"", b" ", b"\n\t\t"])
+def test_a_schema_is_as_long_as_it_is_without_its_white_space(space: bytes) -> None:
+    schema = msgspec.Raw(b'{%b"type":%b"object"}' % (space, space))
+
+    assert tool_size(Tool(name="f", description="é", parameters=schema)) == 1 + 2 + 17
+    assert tool_size(Tool(name="f", description=None, parameters=None)) == 1
 
 
 def test_earlier_calls_are_part_of_what_is_read() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relayd.core.endings import Reason
-from relayd.dialect.meter import Ticket, TurnAsk, Usage
+from relayd.dialect.meter import Ticket, ToolCalled, TurnAsk, Usage
 from relayd.dialect.realtime_turns import (
     ASKED_MAX,
     CREATE_ERRORS,
@@ -30,6 +30,7 @@ def test_a_turn_counts_from_its_create_to_its_done() -> None:
     (turn,) = talk.heard.ended
     assert (turn.turn_id, turn.reason) == ("resp_1", "completed")
     assert (turn.asked_at, turn.first_output_at, turn.ended_at) == (1.0, 3.0, 5.0)
+    assert talk.heard.outputs == [("resp_1", 1.0, 3.0)]
     assert not talk.conversation.busy
     assert talk.conversation.busy_since is None
 
@@ -42,6 +43,16 @@ def test_a_turn_that_the_server_begins_counts_from_there() -> None:
     assert talk.meter.asks == []
     assert talk.heard.started == ["resp_1"]
     assert [(turn.asked_at, turn.first_output_at) for turn in talk.heard.ended] == [(2.0, None)]
+
+
+def test_tools_that_a_response_calls_are_told_with_its_end_and_once() -> None:
+    talk = Talk()
+    calls = [{"type": "function_call", "name": "look_up", "call_id": "call_1"}]
+    for _ in range(2):
+        talk.upstream("response.done", response={"id": "resp_1", "output": calls})
+
+    assert talk.heard.calls == [("resp_1", ToolCalled("look_up", "call_1"))]
+    assert len(talk.heard.ended) == 1
 
 
 def test_responses_side_by_side_have_their_own_first_output() -> None:
@@ -190,7 +201,7 @@ def test_a_response_that_was_never_announced_is_begun_and_settled() -> None:
 
     assert [ask.now for ask in talk.meter.begun] == [5.0]
     assert [slip.endings for slip in talk.meter.slips] == [talk.heard.ended]
-    assert talk.heard.started == []
+    assert talk.heard.started == ["a"], "whoever counts what runs is told both"
 
 
 @pytest.mark.parametrize("turn_id", ["a", None])

@@ -90,7 +90,12 @@ def test_odd_fields_count_as_absent_and_hide_no_other(odd: object) -> None:
 def test_an_item_has_a_type_and_the_id_of_its_call() -> None:
     item = {"type": "function_call", "call_id": "call_1", "id": "fc_1"}
 
-    assert item_of(read("response.output_item.done", item=item)) == ("function_call", "call_1")
+    call = ("function_call", "call_1", None)
+    assert item_of(read("response.output_item.done", item=item)) == call
+    named = item_of(read("response.output_item.added", item=item | {"name": "look_up"}))
+    assert named == (*call[:2], "look_up")
+    odd_name = item_of(read("response.output_item.added", item=item | {"name": ["x"]}))
+    assert odd_name == call
     assert item_of(read("response.output_item.done", item={"type": "message"})) is None
     assert item_of(read("response.output_item.done", item=item | {"call_id": None})) is None
 

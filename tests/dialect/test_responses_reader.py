@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
 
 from relayd.core.endings import Reason
@@ -458,6 +459,55 @@ def test_a_successor_may_fail_before_it_begins(kind: str) -> None:
     [successor] = listen.reader.began
     assert listen.end().running is successor
     assert not listen.reader.busy
+
+
+# -- who is told while a turn runs
+
+
+@attrs.define
+class Seen:
+    """Takes note."""
+
+    told: list[tuple[object, ...]] = attrs.field(factory=list)
+
+    def began(self, running: Running, now: float) -> None:
+        self.told.append(("began", running.response_id, now))
+
+    def first_output(self, running: Running, now: float) -> None:
+        self.told.append(("first output", running.response_id, now))
+
+    def tool_called(self, running: Running, name: str | None, call_id: str) -> None:
+        self.told.append(("called", running.response_id, name, call_id))
+
+
+def test_a_turn_is_told_of_as_it_goes_and_each_thing_once() -> None:
+    seen, listen = Seen(), Listen()
+    listen.begin().witness = seen
+    listen.created("resp_1")
+    item = {"type": "function_call", "call_id": "call_1", "name": "look_up", "arguments": "{}"}
+    for kind in ("added", "done"):
+        listen.hears(f"response.output_item.{kind}", item=item)
+    listen.delta()
+    listen.delta()
+    listen.completed("resp_1")
+
+    assert seen.told == [
+        ("began", "resp_1", 1),
+        ("called", "resp_1", "look_up", "call_1"),
+        ("first output", "resp_1", 4),
+    ]
+
+
+def test_who_is_told_of_a_turn_is_told_of_its_successor() -> None:
+    listen, first = running("a")
+    first.witness = seen = Seen()
+    listen.hears("response.steer.accepted", "a", steer={"id": "steer_1"})
+    steered(listen, lane="a")
+    listen.created("resp_2", "a")
+    listen.delta("a")
+
+    assert [told[:2] for told in seen.told] == [("began", "resp_2"), ("first output", "resp_2")]
+    assert (first.is_successor, listen.reader.began[0].is_successor) == (False, True)
 
 
 # -- what is too long to be decoded

@@ -102,7 +102,8 @@ def test_a_domain_that_does_not_exist_is_the_operator_s_mistake() -> None:
         (10003, {}),
         (10006, {}),
         (10008, {}),
-        (11200, {}),
+        (11200, {"x-should-retry": "false"}),
+        (10015, {"x-should-retry": "false"}),
     ],
 )
 def test_what_a_client_is_told_about_another_try(code: int, headers: dict[str, str]) -> None:

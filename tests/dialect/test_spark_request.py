@@ -157,6 +157,18 @@ def test_what_no_context_holds_is_refused_unsent(tokens: int, refused: bool) -> 
         assert (fault.status, fault.code) == (400, "context_length_exceeded")
 
 
+def test_functions_take_their_part_of_the_context() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "description": "x" * 200_000}}]
+
+    fault = refusal(request(tools=tools), at("v3.5"))
+
+    assert fault is not None
+    assert fault.code == "context_length_exceeded"
+    assert fault.message.startswith("The messages and tools have 200")
+    assert refusal(request(tools=tools, tool_choice="none"), at("v3.5")) is None
+    assert refusal(request(tools=tools), at("v1.1")) is None, "they are not sent"
+
+
 def test_where_the_context_is_not_known_the_upstream_judges() -> None:
     assert refusal(request(messages=[{"role": "user", "content": "x" * 10**6}]), at("kjwx")) is None
 
@@ -185,8 +197,8 @@ def test_temperatures_are_clamped(version: str, asked: float, expected: float) -
         ("v3.5", 100, 100, 100),
         ("v3.5", 0, None, 4096),
         ("v3.5", None, None, 4096),
-        ("x1.5", 10**6, 32_768, 32_768),
-        ("x1.5", None, None, 32_768),
+        ("x1.5", 10**6, 65_535, 65_535),
+        ("x1.5", None, None, 65_535),
         ("v2.1", 10**6, 10**6, 10**6),
         ("v2.1", None, None, None),
     ],
@@ -211,7 +223,7 @@ def test_one_answer_and_the_choice_of_tokens_are_two_things() -> None:
     [
         ("top_p", 0.5, 0.5),
         ("presence_penalty", 1, 1.0),
-        ("frequency_penalty", -1, -1.0),
+        ("frequency_penalty", 0.5, 0.5),
         ("thinking", {"type": "disabled"}, {"type": "disabled"}),
     ],
 )

@@ -28,11 +28,11 @@ CODES = {
     10007: (429, "upstream_busy_user", None),
     10008: (503, "overloaded", None),
     10013: (400, "content_filter", None),
-    10015: (503, "no_available_account", None),
+    10015: (503, "no_available_account", "false"),
     10016: (429, "insufficient_quota", "false"),
     10017: (502, "upstream_error", None),
     10907: (400, "context_length_exceeded", None),
-    11200: (503, "upstream_not_entitled", None),
+    11200: (503, "upstream_not_entitled", "false"),
     11201: (429, "daily_quota", "false"),
     11202: (429, "rate_limit_exceeded", None),
     11203: (429, "upstream_concurrency", None),
@@ -119,7 +119,7 @@ async def test_a_request_that_is_wrong_is_not_taken_elsewhere(stage: Stage) -> N
     assert stage.log.of(LogEvent.UPSTREAM_FAILED) == []
 
 
-@pytest.mark.parametrize("code", [11200, 11201, 11202, 10016])
+@pytest.mark.parametrize("code", [10015, 10016, 11200, 11201, 11202])
 async def test_an_account_that_said_no_is_left_alone_and_the_reason_told(
     stage: Stage, code: int
 ) -> None:
@@ -185,6 +185,27 @@ async def test_neither_is_one_document(stage: Stage) -> None:
 
     assert client.status == 502
     assert body["error"]["code"] == "upstream_truncated"
+
+
+@pytest.mark.parametrize("cut", [None, 10012])
+async def test_one_document_is_given_anew_by_another_account(stage: Stage, cut: int | None) -> None:
+    first, second = await stage.upstream(), await stage.upstream()
+    accounts = (spark(first, "first"), spark(second, "second", priority=1))
+    end = [] if cut is None else [said(code=cut)]
+    async with stage.relay(*accounts) as relay:
+        client = await Client.asking(relay)
+        for _ in range(2 if cut else 1):
+            await serve(first, said("Hel", 0), said("lost", 1), *end)
+        await serve(second, *answer("Good ", "day"))
+        body = await client.json()
+
+    assert client.status == 200
+    assert body["choices"][0]["message"]["content"] == "Good day"
+    assert body["usage"]["total_tokens"] == 14
+    assert "x-should-retry" not in client.headers
+    lines = stage.log.of(LogEvent.TURN_ENDED)
+    billed = [line["account"] for line in lines if line["tokens_out"]]
+    assert billed == [*(["first"] * (2 if cut else 1)), "second"], "each bills what it has said"
 
 
 async def test_an_error_behind_the_first_word_ends_the_stream(stage: Stage) -> None:

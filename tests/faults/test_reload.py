@@ -23,8 +23,7 @@ from relayd.config.schema import KeySettings, Settings, TlsSettings
 from relayd.config.secret import KeyDigest, Secret
 from relayd.config.snapshot import Snapshot
 from relayd.observe.events import LogEvent
-from relayd.service.difference import NOTHING, Changes
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import NOTHING, Changes, ReloadOutcome
 from tests.faults.conftest import Certificate
 from tests.faults.harness import (
     BEARER,

@@ -18,6 +18,7 @@ from relayd.ledger.writer import (
     ANSWER_S,
     BACK_OFF_S_MAX,
     BACK_OFF_S_MIN,
+    COMMIT_EVERY_S,
     COMMIT_ROWS_MAX,
     HEADROOM_ROWS,
     LAST_S,
@@ -76,10 +77,42 @@ async def test_an_idle_writer_commits_at_once(autojump_clock: MockClock) -> None
             put(ledger, rows(number), told)
             await wait_all_tasks_blocked()
             assert told == entries(*range(1, number + 1))
+            await trio.sleep(COMMIT_EVERY_S)
 
     assert database.sizes == [1, 1]
-    assert trio.current_time() == 0.0
     assert (ledger.rows_written, ledger.rows_lost, ledger.pending) == (2, 0, 0)
+
+
+async def test_rows_that_come_soon_after_a_commit_go_together_into_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    database, told = ScriptedDatabase(), list[str]()
+    ledger = ledger_over(database)
+
+    async with running(ledger):
+        for number in range(4):
+            put(ledger, rows(number), told)
+            await trio.sleep(COMMIT_EVERY_S / 4)
+            assert told == entries(0)
+        await wait_all_tasks_blocked()
+        assert told == entries(0, 1, 2, 3)
+
+    assert database.sizes == [1, 3]
+    assert trio.current_time() == pytest.approx(COMMIT_EVERY_S)
+
+
+async def test_a_whole_batch_waits_for_nothing(autojump_clock: MockClock) -> None:
+    database, told = ScriptedDatabase(), list[str]()
+    ledger = ledger_over(database)
+
+    async with running(ledger):
+        put(ledger, rows(0), told)
+        await wait_all_tasks_blocked()
+        put(ledger, rows(*range(1, 2 * COMMIT_ROWS_MAX + 1)), told)
+        await wait_all_tasks_blocked()
+
+        assert database.sizes == [1, COMMIT_ROWS_MAX, COMMIT_ROWS_MAX]
+        assert trio.current_time() == 0.0
 
 
 async def test_rows_that_come_during_a_commit_go_together_into_the_next(
@@ -422,7 +455,7 @@ async def test_what_was_spent_is_known_while_commits_fail(autojump_clock: MockCl
 
     async with running(ledger):
         ledger.put(row(1, cost_nano=1))
-        await wait_all_tasks_blocked()
+        await trio.sleep(COMMIT_EVERY_S)
         ledger.put(row(2, cost_nano=10))
         await wait_all_tasks_blocked()
         assert ledger.failing

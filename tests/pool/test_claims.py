@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from relayd.pool.claims import Claim, Line
+from itertools import islice
+
+from relayd.pool.claims import TOKEN_BYTES, Claim, Line, tokens
 from relayd.pool.identity import SlotRef
 from relayd.pool.slots import Slot
 from tests.pool.books import ACCOUNT, identity
@@ -61,3 +63,10 @@ def test_who_does_not_wait_can_leave() -> None:
     line.leave(waiting)
     line.leave(waiting)
     assert not len(line)
+
+
+def test_no_two_tokens_are_the_same() -> None:
+    drawn = list(islice(tokens(), 100))  # more than the kernel is asked for at once
+
+    assert len(set(drawn)) == 100
+    assert {len(bytes.fromhex(token)) for token in drawn} == {TOKEN_BYTES}

@@ -28,6 +28,7 @@ from relayd.pool.ready import (
     TARGETS_MAX,
     ReadySockets,
 )
+from relayd.pool.ready_counts import Counts
 from relayd.pool.silence import SILENCE
 from relayd.protocol.event_flow import EventFlow
 from relayd.protocol.frames import Opcode, close_frame, encode_frame
@@ -49,6 +50,7 @@ class Stage:
     Attributes:
         open: Opens one; a test may replace it.
         asked: What was to be opened.
+        accounts: Those in force.
     """
 
     reactor: Reactor = attrs.Factory(Reactor)
@@ -61,11 +63,13 @@ class Stage:
     slow_s: float = 0.0
     dialling: int = 0
     dialling_most: int = 0
+    accounts: dict[str, Account] = attrs.Factory(lambda: {"one": ONE, "other": OTHER})
     ready: ReadySockets = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.ready = ReadySockets(
             wanted=2,
+            in_force=self.accounts.get,
             open=self.open,
             failed=lambda account, error: self.failures.append(error),
             reactor=self.reactor,
@@ -99,6 +103,18 @@ class Stage:
             self.reactor.release(found)
             found.close()
         return found
+
+    def reload(self, wanted: int, *accounts: Account) -> None:
+        """Go by these accounts from now on."""
+        self.accounts.clear()
+        self.accounts.update((account.name, account) for account in accounts)
+        self.ready.apply(wanted)
+
+    @property
+    def counts(self) -> Counts:
+        """Of the one account."""
+        (found,) = (each for each in self.ready.statistics() if each.account == "one")
+        return found.counts
 
     async def filled(self) -> None:
         """A first use, after which some are ready."""
@@ -156,7 +172,7 @@ async def test_the_first_use_finds_none_and_the_next_ones_do(
     assert stage.asked == [("one", "model")] * 2
     await wait_all_tasks_blocked()
     assert len(stage.ready) == 2, "those that were taken are replaced"
-    assert (stage.ready.counts.taken, stage.ready.counts.missed) == (2, 2)
+    assert (stage.counts.taken, stage.counts.missed) == (2, 2)
 
 
 async def test_nothing_is_opened_that_is_not_used(autojump_clock: MockClock, stage: Stage) -> None:
@@ -196,7 +212,7 @@ async def test_one_that_says_anything_is_never_handed_out(
     assert taken is stage.opened[1]
     await wait_all_tasks_blocked()
     assert lost.sock.fileno() == -1
-    assert stage.ready.counts.lost == 1
+    assert stage.counts.lost == 1
 
 
 async def test_one_that_is_lost_is_replaced(autojump_clock: MockClock, stage: Stage) -> None:
@@ -224,8 +240,8 @@ async def test_none_grows_old(autojump_clock: MockClock, stage: Stage) -> None:
     await trio.sleep(0.2)
     assert [each.sock.fileno() for each in stage.opened[:2]] == [-1, -1]
     assert len(stage.ready) == 2
-    assert stage.ready.counts.aged == 2
-    assert stage.ready.counts.lost == 0
+    assert stage.counts.aged == 2
+    assert stage.counts.lost == 0
 
 
 async def test_an_old_one_is_not_handed_out_either(autojump_clock: MockClock, stage: Stage) -> None:
@@ -283,20 +299,18 @@ async def test_a_reload_throws_away_what_is_not_as_it_was(
     autojump_clock: MockClock, stage: Stage
 ) -> None:
     await stage.filled()
-    stage.ready.apply(2, [ONE, OTHER])
+    stage.reload(2, ONE, OTHER)
     assert stage.open_now == 2
-    stage.ready.apply(2, [attrs.evolve(ONE, headers={"a": "b"})])
+    stage.reload(2, attrs.evolve(ONE, headers={"a": "b"}))
     assert stage.open_now == 0
 
 
-@pytest.mark.parametrize(
-    ("wanted", "accounts"), [(0, [ONE]), (2, []), (2, [attrs.evolve(ONE, enabled=False)])]
-)
+@pytest.mark.parametrize(("wanted", "accounts"), [(0, [ONE]), (2, []), (2, [OTHER])])
 async def test_so_does_one_that_wants_none(
     autojump_clock: MockClock, stage: Stage, wanted: int, accounts: list[Account]
 ) -> None:
     await stage.filled()
-    stage.ready.apply(wanted, accounts)
+    stage.reload(wanted, *accounts)
     assert stage.open_now == 0
     await wait_all_tasks_blocked()
     assert len(stage.ready) == 0
@@ -306,11 +320,60 @@ async def test_other_settings_of_the_account_are_another_account(
     autojump_clock: MockClock, stage: Stage
 ) -> None:
     await stage.filled()
-    changed = attrs.evolve(ONE, headers={"a": "b"})
+    changed = stage.accounts["one"] = attrs.evolve(ONE, headers={"a": "b"})
     assert stage.take(changed) is None
     assert stage.open_now == 0
     await wait_all_tasks_blocked()
     assert stage.take(changed) is not None
+
+
+async def test_a_request_that_began_before_a_reload_revives_nothing(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    await stage.filled()
+    changed = attrs.evolve(ONE, headers={"a": "b"})
+    stage.reload(2, changed)
+    assert stage.take(changed) is None
+    await wait_all_tasks_blocked()
+    asked = len(stage.asked)
+
+    assert stage.take(ONE) is None, "of the settings that it had"
+    await wait_all_tasks_blocked()
+    assert len(stage.asked) == asked, "and none are opened with those again"
+    assert stage.take(changed) is not None, "those of today are kept"
+
+    stage.reload(2)
+    assert stage.take(changed) is None
+    await trio.sleep(1)
+    assert len(stage.ready) == stage.open_now == 0
+    assert stage.ready.statistics() == ()
+
+
+async def test_an_account_that_is_switched_off_meanwhile_gets_no_more(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    await stage.filled()
+    stage.accounts.clear()
+    await trio.sleep(AGE_MAX_S + 1)
+    assert stage.open_now == 0
+    assert len(stage.asked) == 2
+
+
+async def test_what_happened_is_told_by_account(autojump_clock: MockClock, stage: Stage) -> None:
+    await stage.filled()
+    stage.slow_s = 1.0
+    stage.take()
+    stage.broken = True
+    stage.take(OTHER)
+    await trio.sleep(0.5)
+
+    one, other = stage.ready.statistics()
+
+    assert (one.account, one.ready, one.opening) == ("one", 1, 1)
+    assert one.counts == Counts(taken=1, missed=1, opened=2)
+    assert (other.account, other.ready, other.opening) == ("other", 0, 2)
+    await trio.sleep(1)
+    assert stage.ready.statistics()[1].counts == Counts(missed=1, failed=2)
 
 
 async def test_one_that_is_opened_for_what_is_gone_is_closed(
@@ -319,7 +382,7 @@ async def test_one_that_is_opened_for_what_is_gone_is_closed(
     stage.slow_s = 1
     stage.take()
     await trio.sleep(0.5)
-    stage.ready.apply(2, [])
+    stage.reload(2)
     await trio.sleep(1)
     assert stage.open_now == 0
     assert len(stage.ready) == 0

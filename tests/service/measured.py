@@ -12,6 +12,9 @@ from relayd.config.providers import Provider
 from relayd.config.schema import Settings
 from relayd.config.snapshot import Account, Snapshot
 from relayd.core.hold import HoldBudget
+from relayd.hub.answers import Totals
+from relayd.hub.bounds import Bounds
+from relayd.hub.hub import Hub
 from relayd.observe.bus import (
     SessionEnded,
     SessionFacts,
@@ -20,6 +23,7 @@ from relayd.observe.bus import (
     UsageCharged,
 )
 from relayd.observe.metrics_text import TextFormat
+from relayd.pool.ready_counts import AccountReady
 from relayd.pool.statistics import AccountPool
 from relayd.protocol.directions import ClientFlow, UpstreamFlow
 from relayd.protocol.flow import Flow
@@ -140,6 +144,8 @@ class World:
     sessions_max: int = 1000
     accounts: tuple[AccountStatistics, ...] = ()
     pools: tuple[AccountPool, ...] = ()
+    ready: tuple[AccountReady, ...] = ()
+    hub: Totals = attrs.field(factory=lambda: Hub("0" * 16, Bounds()).totals())
     ledger: FakeLedger = attrs.field(factory=FakeLedger)
     hold: HoldBudget = attrs.field(factory=lambda: HoldBudget(1000))
     draining: bool = False
@@ -154,6 +160,8 @@ class World:
             sessions_max=lambda: self.sessions_max,
             accounts=lambda: self.accounts,
             pools=lambda: self.pools,
+            ready=lambda: self.ready,
+            hub=lambda: self.hub,
             ledger=self.ledger,
             hold=self.hold,
             draining=lambda: self.draining,

@@ -7,16 +7,14 @@ from collections import deque
 from typing import cast
 
 import attrs
-import pytest
 
-from relayd.dialect import chat_reply
 from relayd.dialect.behind import Fault, Faulted, Finished, FinishReason, Text, Used
 from relayd.dialect.chat_reply import Reply
 from relayd.dialect.meter import Usage
 from relayd.service import chat
 from relayd.service.chat import IGNORED_HEADER, IGNORED_MAX_CHARS
-from relayd.service.http.responses import Json
-from relayd.session.chat.turn import ChatTurn, Said
+from relayd.session.chat.handover import Said
+from relayd.session.chat.turn import ChatTurn
 
 FAULT = Fault(
     status=502,
@@ -35,7 +33,6 @@ class PlayedTurn:
     """Says what it is given."""
 
     rest: deque[Said]
-    abandoned: str | None = None
 
     @classmethod
     def saying(cls, *said: Said) -> PlayedTurn:
@@ -43,9 +40,6 @@ class PlayedTurn:
 
     async def said(self) -> Said | None:
         return self.rest.popleft() if self.rest else None
-
-    def abandon(self, reason: str) -> None:
-        self.abandoned = reason
 
 
 def reply() -> Reply:
@@ -95,37 +89,15 @@ async def test_what_comes_together_is_sent_together() -> None:
     assert len([each async for each in stream]) == 2
 
 
-async def gathered(turn: PlayedTurn) -> Json:
-    return await chat._gathered(reply(), cast("ChatTurn", turn), (("x-upstream-sid", "other"),))
-
-
-async def test_one_document() -> None:
-    answer = await gathered(PlayedTurn.saying((Text("a"),), (Text("b"), USAGE, STOP)))
-    body = json.loads(answer.content())
-    assert body["choices"][0]["message"]["content"] == "ab"
-    assert body["usage"]["completion_tokens"] == 2
-    assert answer.headers == (("x-upstream-sid", "other"),)
-
-
-async def test_a_fault_takes_its_place() -> None:
-    answer = await gathered(PlayedTurn.saying((Text("a"),), (Faulted(FAULT),)))
+def test_a_fault_takes_the_answer_s_place() -> None:
+    answer = chat._error(FAULT, (("Retry-After", "9"), ("x-relayd-ignored", "seed")))
     assert answer.status == 502
     assert json.loads(answer.content())["error"]["code"] == "lost"
-    assert answer.headers == (("Retry-After", "2"), ("x-upstream-sid", "sid"))
-
-
-async def test_so_does_a_bug() -> None:
-    answer = await gathered(PlayedTurn.saying((Text("a"),)))
-    assert answer.status == 500
-
-
-async def test_an_answer_that_is_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_reply, "ANSWER_MAX_BYTES", 10)
-    turn = PlayedTurn.saying((Text("a" * 10),), (Text("b"),), (STOP,))
-    answer = await gathered(turn)
-    assert answer.status == 502
-    assert json.loads(answer.content())["error"]["code"] == "upstream_too_big"
-    assert turn.abandoned == "upstream_too_big"
+    assert answer.headers == (
+        ("Retry-After", "2"),
+        ("x-upstream-sid", "sid"),
+        ("x-relayd-ignored", "seed"),
+    )
 
 
 def test_ignored_parameters_are_named() -> None:

@@ -21,12 +21,13 @@ from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.ledger.database import Database
-from relayd.observe.bus import Bus
+from relayd.observe.bus import Bus, SessionFacts
 from relayd.observe.events import LogEvent
 from relayd.routing.roster import Roster
 from relayd.routing.scheduler import choose
 from relayd.service.acceptor import SlowHeads
 from relayd.service.door import Door
+from relayd.service.hub.wiring import hub_of
 from relayd.service.parts import open_books
 from relayd.service.pooling import shared_of
 from relayd.session.books import Books
@@ -63,7 +64,9 @@ class PlayedConnector(Connector):
 
     stage: Stage
 
-    async def connect(self, wish: Wish, *, session_id: str, deadline: float) -> Connected | Refusal:
+    async def connect(
+        self, wish: Wish, *, facts: SessionFacts, deadline: float
+    ) -> Connected | Refusal:
         self.stage.deadlines.append(deadline)
         await self.stage.play(self.stage)
         if self.stage.refusal is not None:
@@ -133,6 +136,14 @@ class Stage:
                     hold=self.hold,
                     connector=connector,
                     crashed=lambda: None,
+                ),
+                hub=hub_of(
+                    SNAPSHOT,
+                    reactor=self.reactor,
+                    books=self.books,
+                    bus=Bus(),
+                    hold=self.hold,
+                    files={},
                 ),
                 snapshot=SNAPSHOT,
                 tls=None,

@@ -20,12 +20,12 @@ from relayd.config.secret import Secret
 from relayd.config.snapshot import Snapshot
 from relayd.observe.events import LogEvent
 from relayd.service import app
+from relayd.service.difference import ReloadOutcome
 from relayd.service.listeners import address_of, bind
 from relayd.service.reload import (
     AT_START,
     SWITCH_INTERVAL_S,
     NotReadyError,
-    ReloadOutcome,
     log_mistakes,
 )
 from tests.conftest import LogLines

@@ -11,7 +11,14 @@ import trio
 
 from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
-from relayd.dialect.meter import Charge, CountingMeter, Listener, Turn, UpstreamError
+from relayd.dialect.meter import (
+    Charge,
+    CountingMeter,
+    Listener,
+    ToolCalled,
+    Turn,
+    UpstreamError,
+)
 from relayd.dialect.realtime import RealtimeConversation
 from relayd.dialect.realtime_client import ModelRule
 from relayd.protocol.flow import Standing
@@ -91,6 +98,12 @@ class Silent:
         """Nothing."""
 
     def turn_started(self, turn_id: str | None, now: float) -> None:
+        """Nothing."""
+
+    def turn_first_output(self, turn_id: str | None, asked_at: float, now: float) -> None:
+        """Nothing."""
+
+    def tool_called(self, turn_id: str | None, call: ToolCalled) -> None:
         """Nothing."""
 
     def turn_ended(self, turn: Turn, charge: Charge) -> None:

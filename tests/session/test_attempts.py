@@ -1,13 +1,17 @@
-"""What a client is told when an attempt has come to nothing."""
+"""What is told when an attempt has come to nothing: to its client, and to the bus."""
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from relayd.core.refusals import RefusalCode
+from relayd.observe.bus import SessionFacts, SessionFailedOver
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.session.attempts import (
     AttemptFailed,
+    failed_over,
+    is_error_event,
     out_of_time,
     refusal_for,
     said_nothing,
@@ -56,3 +60,29 @@ def test_silence_before_and_behind_the_101_are_told_apart() -> None:
 def test_who_runs_out_of_time_hears_of_the_last_attempt() -> None:
     assert out_of_time(None).code is RefusalCode.ADMISSION_TIMEOUT
     assert "did not answer" in out_of_time(too_late()).message
+
+
+def test_another_account_is_told_with_the_one_before_and_its_failure() -> None:
+    facts = SessionFacts(
+        session_id="sess_1", dialect="realtime", key="dev", tenant="t", account="first", model="m"
+    )
+
+    told = failed_over(AttemptFailed(unreachable("word", "text")), facts, "second")
+
+    assert told == SessionFailedOver(
+        session=attrs.evolve(facts, account="second"), account_from="first", reason="word"
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_error"),
+    [
+        (b'{"type":"error"}', True),
+        (b'{"type":"session.created"}', False),
+        (b"{}", False),
+        (b"[" * 100_000, False),
+        (b"\xff", False),
+    ],
+)
+def test_a_first_message_is_an_error_by_its_type_alone(payload: bytes, is_error: bool) -> None:
+    assert is_error_event(payload) is is_error

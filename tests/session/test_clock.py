@@ -31,7 +31,7 @@ LIMITS = LimitSettings(
 TIMEOUTS = Timeouts(idle_s=60.0, total_s=300.0)
 PING = encode_frame(Opcode.PING, b"relayd", masked=False)
 JUST_S = 0.001
-LATE_S = TIMEOUTS.idle_s / PROGRESS_LOOKS
+LATE_S = TIMEOUTS.session_idle_s / PROGRESS_LOOKS
 
 
 @attrs.define(eq=False)
@@ -262,13 +262,13 @@ async def test_an_upstream_that_falls_silent_in_a_turn_ends_it(
     nursery.cancel_scope.cancel()
 
     assert stage.verdict.reason is Reason.UPSTREAM_SILENT
-    assert lasted == TIMEOUTS.idle_s
+    assert lasted == TIMEOUTS.session_idle_s
 
 
 async def test_every_message_puts_the_silence_off(
     autojump_clock: MockClock, stage: Stage, nursery: trio.Nursery
 ) -> None:
-    every_s = TIMEOUTS.idle_s - JUST_S
+    every_s = TIMEOUTS.session_idle_s - JUST_S
 
     async def talk() -> None:
         for _ in range(3):
@@ -284,7 +284,7 @@ async def test_every_message_puts_the_silence_off(
     nursery.cancel_scope.cancel()
 
     assert stage.verdict.reason is Reason.UPSTREAM_SILENT
-    assert TIMEOUTS.idle_s <= lasted - 3 * every_s <= TIMEOUTS.idle_s + LATE_S
+    assert TIMEOUTS.session_idle_s <= lasted - 3 * every_s <= TIMEOUTS.session_idle_s + LATE_S
 
 
 async def test_a_turn_must_end_however_busy_the_upstream_is(
@@ -446,7 +446,7 @@ async def test_an_upstream_that_says_one_thing_and_falls_silent_is_noticed_as_so
     lasted = await verdict_after(stage)
 
     assert stage.verdict.reason is Reason.UPSTREAM_SILENT
-    assert lasted - 1.0 <= TIMEOUTS.idle_s + LATE_S
+    assert lasted - 1.0 <= TIMEOUTS.session_idle_s + LATE_S
 
 
 async def test_a_key_that_expires_ends_the_session_after_its_running_response(

@@ -24,7 +24,16 @@ from relayd.config.url import parse_base_url
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.behind import Handshake
-from relayd.observe.bus import AccountFailed, Bus, BusEvent
+from relayd.observe.bus import (
+    AccountChanged,
+    AccountFailed,
+    AccountStanding,
+    Bus,
+    BusEvent,
+    SessionFacts,
+    SessionFailedOver,
+    UpstreamConnected,
+)
 from relayd.observe.events import LogEvent
 from relayd.protocol.first import FIRST_MESSAGE_MAX_BYTES
 from relayd.protocol.upstream_upgrade import UpstreamDeclined
@@ -181,7 +190,7 @@ class Stage:
             bus=bus,
         )
         deadline = trio.current_time() + admission_s
-        return await connector.connect(wish or REALTIME, session_id="sess_1", deadline=deadline)
+        return await connector.connect(wish or REALTIME, facts=FACTS, deadline=deadline)
 
     async def connected(self, wish: Wish | None = None) -> Connected:
         connected = await self.connect(wish)
@@ -208,6 +217,9 @@ class Stage:
                 wire.close()
 
 
+FACTS = SessionFacts(
+    session_id="sess_1", dialect="realtime", key="dev", tenant="t", account="", model="m"
+)
 REALTIME = Wish(
     demand=Demand("realtime", model="gpt-realtime"),
     target=lambda account: "/v1/realtime?model=gpt-realtime",
@@ -263,6 +275,10 @@ async def test_an_upstream_that_says_its_first_message_is_ready(
     assert stage.of("one").in_flight == 1
     assert stage.of("one").first_frame_ms == connected.first_frame_ms
     assert log_lines.all == []
+    (told,) = stage.events
+    assert isinstance(told, UpstreamConnected)
+    assert told.session == attrs.evolve(FACTS, account="one")
+    assert told.wait_ms >= connected.connect_ms
     close_connected(connected)
     assert stage.in_flight == 0
     assert stage.hold.bytes_held == 0
@@ -449,7 +465,16 @@ async def test_failing_over_is_invisible_and_leaves_nothing_behind(
     assert stage.of("first").in_flight == 0
     (line,) = log_lines.of(LogEvent.UPSTREAM_FAILED)
     assert (line["session_id"], line["account"], line["reason"]) == ("sess_1", "first", reason)
-    assert stage.events == [AccountFailed(account="first", dialect="realtime", reason=reason)]
+    told = [event for event in stage.events if not isinstance(event, AccountChanged)]
+    there = attrs.evolve(FACTS, account="second")
+    failed = AccountFailed(account="first", dialect="realtime", reason=reason)
+    assert told[:2] == [
+        failed,
+        SessionFailedOver(session=there, account_from="first", reason=reason),
+    ]
+    (upstream,) = told[2:]
+    assert isinstance(upstream, UpstreamConnected)
+    assert upstream.session == there
     assert UPSTREAM_KEY.encode() not in log_lines.stream.getvalue()
     close_connected(connected)
     assert stage.dialled == 0
@@ -530,6 +555,12 @@ async def test_a_rate_limit_cools_the_account_for_as_long_as_it_asks(
     assert (refusal.code, refusal.retry_after_s) == (RefusalCode.NO_ACCOUNT, 17.0)
     (line,) = log_lines.of(LogEvent.ACCOUNT_COOLED)
     assert (line["account"], line["until_s"]) == ("first", 17.0)
+    changed = stage.events[-1]
+    assert isinstance(changed, AccountChanged)
+    assert (changed.account, changed.state) == ("first", AccountStanding.OPEN)
+    assert changed.reason is not None
+    assert changed.retry_in_s is not None
+    assert 16.0 < changed.retry_in_s <= 17.0
 
 
 async def test_a_lack_of_descriptors_blames_no_account_and_tries_no_other(

@@ -10,7 +10,15 @@ from trio.testing import MockClock
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.dialect.meter import Charge, CountingMeter, Refuse, Turn, UpstreamError, Usage
+from relayd.dialect.meter import (
+    Charge,
+    CountingMeter,
+    Refuse,
+    ToolCalled,
+    Turn,
+    UpstreamError,
+    Usage,
+)
 from relayd.ledger.rows import Row
 from relayd.observe.bus import (
     AccountFailed,
@@ -19,8 +27,10 @@ from relayd.observe.bus import (
     SessionEnded,
     SessionFacts,
     TurnEnded,
+    TurnFirstOutput,
     TurnRefused,
     TurnStarted,
+    TurnToolCalled,
     UsageCharged,
 )
 from relayd.observe.events import LogEvent
@@ -146,6 +156,19 @@ def test_the_clock_looks_in_when_a_turn_is_asked_for_and_when_it_begins() -> Non
 
     assert told.looks == [3.0, 4.0]
     assert told.events == [TurnStarted(session=FACTS, turn_id="resp_1")]
+
+
+def test_a_first_output_and_the_tools_that_are_called_are_told_as_they_come() -> None:
+    told = Told()
+    reporter = told.reporter()
+
+    reporter.turn_first_output("resp_1", 10.0, 10.25)
+    reporter.tool_called("resp_1", ToolCalled("look_up", "call_1"))
+
+    assert told.events == [
+        TurnFirstOutput(session=FACTS, turn_id="resp_1", ttft_ms=250.0),
+        TurnToolCalled(session=FACTS, turn_id="resp_1", name="look_up", call_id="call_1"),
+    ]
 
 
 @pytest.mark.parametrize(

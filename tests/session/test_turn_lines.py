@@ -8,8 +8,19 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from relayd.dialect.meter import Charge, Refuse, Turn
-from relayd.observe.bus import Bus, BusEvent, SessionFacts, TurnEnded, TurnRefused, TurnStarted
+from relayd.dialect.meter import Charge, Refuse, ToolCalled, Turn
+from relayd.observe.bus import (
+    Bus,
+    BusEvent,
+    SessionFacts,
+    SessionFailedOver,
+    TurnEnded,
+    TurnFirstOutput,
+    TurnRefused,
+    TurnStarted,
+    TurnToolCalled,
+    UpstreamConnected,
+)
 from relayd.observe.events import LogEvent
 from relayd.session.turn_lines import LAST_LINES_S, Place, TurnLines
 from tests.conftest import LogLines
@@ -81,6 +92,22 @@ def test_beginnings_and_refusals_are_told_on_the_bus_alone(log_lines: LogLines) 
 
     assert isinstance(heard[0], TurnStarted)
     assert isinstance(heard[1], TurnRefused)
+    assert log_lines.all == []
+
+
+def test_what_happens_within_a_turn_is_told_on_the_bus_alone(log_lines: LogLines) -> None:
+    lines, heard = listening()
+    lines.connected(FACTS, 12.5)
+    lines.failed_over(FACTS, "first", "server_error")
+    lines.first_output(FACTS, "resp_1", 10.0, 10.5)
+    lines.tool_called(FACTS, "resp_1", ToolCalled("shell", None))
+
+    assert heard == [
+        UpstreamConnected(session=FACTS, wait_ms=12.5),
+        SessionFailedOver(session=FACTS, account_from="first", reason="server_error"),
+        TurnFirstOutput(session=FACTS, turn_id="resp_1", ttft_ms=500.0),
+        TurnToolCalled(session=FACTS, turn_id="resp_1", name="shell", call_id=None),
+    ]
     assert log_lines.all == []
 
 

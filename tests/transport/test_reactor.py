@@ -435,6 +435,19 @@ async def test_blocking_is_reported_to_the_owner(build: Build) -> None:
     assert set(blocked) == {rig.client.endpoint}
 
 
+async def test_that_a_blocked_sink_has_sent_everything_is_reported(build: Build) -> None:
+    rig = build()
+    drained: list[Endpoint] = []
+    rig.client.endpoint.on_drained = drained.append
+    rig.start()
+    rig.fill()
+    assert drained == []
+
+    await rig.until(lambda: bool(rig.client.read()) and bool(drained))
+
+    assert set(drained) == {rig.client.endpoint}
+
+
 async def test_what_exceeds_the_budget_ends_the_session_without_waiting_for_the_flush(
     build: Build,
 ) -> None:

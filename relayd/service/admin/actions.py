@@ -32,12 +32,11 @@ from relayd.service.admin.shapes import (
 )
 from relayd.service.admin.state import Operations
 from relayd.service.admin.views import NO_SUCH_SESSION, Views, answer
-from relayd.service.difference import Changes
+from relayd.service.difference import Changes, ReloadOutcome
 from relayd.service.http.refusals import HttpFault, HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json
-from relayd.service.reload import ReloadOutcome
-from relayd.session.accounts import log_changes
+from relayd.session.accounts import tell_changes, tell_standing
 from relayd.session.attempts import AttemptFailed
 from relayd.session.probing import probe
 
@@ -99,7 +98,10 @@ class Actions:
         changes = roster.forgive(account.name)
         if was_off and not changes:
             changes = (AccountEnabled(account.name),)
-        log_changes(changes, cause=_OPERATOR)
+        bus = self.operations.connector.bus
+        tell_changes(changes, roster, bus, cause=_OPERATOR)
+        if not changes:  # it may have rested
+            tell_standing(account.name, roster, bus, reason=None)
         outcome = await self._probe(standing)
         message = "it takes sessions"
         if not outcome.ok:
@@ -113,8 +115,10 @@ class Actions:
         standing = self._standing(request)
         name, message = standing.account.name, f"it takes no new session {_UNTIL}"
         if standing.account.enabled:
-            self.operations.connector.roster.override(name, enabled=False)
+            connector = self.operations.connector
+            connector.roster.override(name, enabled=False)
             log.warning(LogEvent.ACCOUNT_DISABLED, account=name, reason=_OPERATOR, message=message)
+            tell_standing(name, connector.roster, connector.bus, reason=_OPERATOR)
         if not standing.overridden:
             message = "the configuration disables it"
         if standing.in_flight:
@@ -142,7 +146,9 @@ class Actions:
                 )
             if not found.is_ours:
                 now, jitter = trio.current_time(), random.random()
-                log_changes(seat.fail(found.failure, now, jitter=jitter))
+                connector = self.operations.connector
+                changes = seat.fail(found.failure, now, jitter=jitter)
+                tell_changes(changes, connector.roster, connector.bus)
         return Probe(ok=False, reason=found.failure.code, message=found.failure.message)
 
     # -- the whole

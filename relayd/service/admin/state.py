@@ -15,7 +15,7 @@ from relayd.observe.metrics_text import TextFormat
 from relayd.pool.statistics import AccountPool
 from relayd.protocol.outcomes import Counts
 from relayd.service.admin.usage import Spent
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import ReloadOutcome
 from relayd.session.connecting import Connector
 from relayd.session.limits import Limits
 from relayd.session.reporter import Reporter

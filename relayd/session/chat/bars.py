@@ -1,7 +1,9 @@
 """Which account is of no use for which model, and what its upstream said when it came to that.
 
 The health of an account knows whether it rests or is disabled as a whole. Here is what a client is
-told of it who comes later, and what stands against one model of an account alone.
+told of it who comes later, and what stands against one model of an account alone. All of it is
+about one health: an account that is forgiven by an operator, or has other credentials, gets another
+one, and nothing stands against it here any more either.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import attrs
 
 from relayd.config.snapshot import Account
 from relayd.dialect.behind import Effect, Fault
-from relayd.routing.health import PROBE_EVERY_S
+from relayd.routing.health import PROBE_EVERY_S, Health
 from relayd.routing.roster import Standing
 
 RESTS: Final = "The upstream has refused this model, or sets a limit. Try again later."
@@ -32,6 +34,7 @@ _ANY: Final = ""
 @attrs.frozen
 class _Bar:
     account: Account
+    health: Health
     fault: Fault
     until: float
 
@@ -42,8 +45,15 @@ class Bars:
 
     _bars: OrderedDict[tuple[str, str], _Bar] = attrs.field(factory=OrderedDict, init=False)
 
-    def note(self, account: Account, model: str, fault: Fault, now: float, wall: float) -> None:
-        """An account's upstream has said ``fault`` of ``model``, by the account's name for it."""
+    def note(
+        self, account: Account, health: Health, model: str, fault: Fault, now: float, wall: float
+    ) -> None:
+        """An account's upstream has said ``fault`` of a model.
+
+        Args:
+            health: The account's, when it was asked.
+            model: By the account's name for it.
+        """
         match fault.effect:
             case Effect.DISABLE_MODEL:
                 until = now + BARRED_S
@@ -54,7 +64,7 @@ class Bars:
             case Effect.NONE | Effect.UNREACHABLE:
                 return
         key = account.name, model
-        self._bars[key] = _Bar(account, fault, until)
+        self._bars[key] = _Bar(account, health, fault, until)
         self._bars.move_to_end(key)
         if len(self._bars) > BARS_MAX:
             self._bars.popitem(last=False)
@@ -64,8 +74,14 @@ class Bars:
         return {
             standing.account.name
             for standing in standings
-            if self._of_model(standing.account, model, now) is not None
+            if self._of_model(standing, model, now) is not None
         }
+
+    def without(
+        self, standings: Iterable[Standing], model: str, now: float
+    ) -> tuple[Standing, ...]:
+        """Those of the accounts against which nothing stands here, for ``model``."""
+        return tuple(each for each in standings if self._of(each, model, now) is None)
 
     def why(self, standings: Iterable[Standing], model: str, now: float) -> Fault | None:
         """What a client is told where none of these accounts can be asked for ``model``.
@@ -84,16 +100,19 @@ class Bars:
         return attrs.evolve(fault, retry_after_s=max(first.until - now, 0.0))
 
     def _of(self, standing: Standing, model: str, now: float) -> _Bar | None:
-        account, health = standing.account, standing.health
-        barred = self._of_model(account, model, now)
+        health = standing.health
+        barred = self._of_model(standing, model, now)
         if barred is not None or (health.disabled is None and now >= health.cooled_until):
             return barred
-        return self._find(account, _ANY, now)
+        return self._find(standing, _ANY, now)
 
-    def _of_model(self, account: Account, model: str, now: float) -> _Bar | None:
-        return self._find(account, account.upstream_model(model), now)
+    def _of_model(self, standing: Standing, model: str, now: float) -> _Bar | None:
+        return self._find(standing, standing.account.upstream_model(model), now)
 
-    def _find(self, account: Account, model: str, now: float) -> _Bar | None:
-        """What stands against an account as it is configured now."""
-        bar = self._bars.get((account.name, model))
-        return None if bar is None or now >= bar.until or bar.account != account else bar
+    def _find(self, standing: Standing, model: str, now: float) -> _Bar | None:
+        """What stands against an account as it is configured, and in the health it is in, now."""
+        bar = self._bars.get((standing.account.name, model))
+        if bar is None or now >= bar.until:
+            return None
+        is_same = bar.account == standing.account and bar.health is standing.health
+        return bar if is_same else None

@@ -9,7 +9,6 @@ from typing import Final
 import attrs
 
 from relayd.config import providers
-from relayd.config.schema import Timeouts
 from relayd.config.snapshot import Account
 from relayd.dialect.behind import Provider
 from relayd.dialect.runtask import RUNTASK
@@ -28,9 +27,7 @@ PROVIDERS: Final[Mapping[providers.Provider, Provider[Account]]] = MappingProxyT
 FIRST_FRAME_S: Final = 20.0
 FIRST_FRAME_OF_REASONING_S: Final = 60.0
 IDLE_S: Final = 30.0
-"""Where the account's ``timeouts`` are as they are by default: those are of other dialects."""
-
-_DEFAULT: Final = Timeouts()
+"""Where the account's ``timeouts`` say nothing."""
 
 
 @attrs.frozen
@@ -54,13 +51,15 @@ def provider_of(account: Account) -> Provider[Account]:
 
 
 def patience_with(account: Account) -> Patience:
-    """How long an account's answers may take; a model that thinks first may for longer."""
+    """How long an account's answers may take; a model that thinks first may for longer.
+
+    What the operator has set holds, whatever it is.
+    """
     times = account.timeouts
-    first_frame_s, idle_s = times.first_frame_s, times.idle_s
-    if first_frame_s == _DEFAULT.first_frame_s:
+    first_frame_s = times.first_frame_s
+    if first_frame_s is None:
         first_frame_s = FIRST_FRAME_OF_REASONING_S if _thinks(account) else FIRST_FRAME_S
-    if idle_s == _DEFAULT.idle_s:
-        idle_s = IDLE_S
+    idle_s = IDLE_S if times.idle_s is None else times.idle_s
     return Patience(first_frame_s, idle_s, times.total_s)
 
 

@@ -59,14 +59,13 @@ class ChatShared:
             nursery.start_soon(self.ready.run)
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Go by another configuration. Requests under way go on."""
-        accounts = chat_accounts(snapshot)
-        self.clocks.apply(accounts)
-        self.ready.apply(snapshot.settings.pool.prewarm, accounts)
+        """Go by another configuration, as the roster already does. Requests under way go on."""
+        self.clocks.apply(chat_accounts(snapshot))
+        self.ready.apply(snapshot.settings.pool.prewarm)
 
     def drain(self) -> None:
         """Open no more sockets ahead, and close those that are ready."""
-        self.ready.apply(0, ())
+        self.ready.apply(0)
 
 
 def chat_accounts(snapshot: Snapshot) -> tuple[Account, ...]:
@@ -101,8 +100,13 @@ def chat_of(
     async def open_ahead(account: Account, model: str, deadline: float) -> Endpoint:
         return await open_socket(connector, clocks, account, model, deadline)
 
+    def in_force(name: str) -> Account | None:
+        standing = connector.roster.standing(name)
+        return standing.account if standing is not None and standing.account.enabled else None
+
     ready = ReadySockets(
         wanted=snapshot.settings.pool.prewarm,
+        in_force=in_force,
         open=open_ahead,
         failed=partial(_tell, crashed),
         reactor=reactor,

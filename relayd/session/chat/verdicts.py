@@ -79,6 +79,14 @@ ENDLESS: Final = attrs.evolve(
 )
 """It had not ended in ``total_s``. A long answer is not its upstream's fault."""
 
+CLIENT_SLOW: Final = Fault(
+    status=408,
+    type=INVALID_REQUEST,
+    code="client_slow",
+    message="The answer was not read in time.",
+)
+"""What had come in ``total_s`` was not read by then: nobody else's fault."""
+
 
 def failure_of(fault: Fault, wall: float) -> Failure | None:
     """What a fault says about the health of its account; ``None``: nothing, or of one model."""

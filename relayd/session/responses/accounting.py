@@ -72,10 +72,17 @@ class Purse:
     totals: Totals = attrs.field(factory=Totals)
     leave: Leave = stay
     numbers: int = attrs.field(default=0, init=False)
+    _last: tuple[str, SessionFacts] | None = attrs.field(default=None, init=False)
 
     def facts(self, model: str, account: Account) -> SessionFacts:
-        """Who and where, for a turn."""
-        return attrs.evolve(self.base, account=account.name, model=redact(model))
+        """Who and where, for a turn. Most turns are like the one before."""
+        if self._last is not None:
+            last_model, facts = self._last
+            if last_model == model and facts.account == account.name:
+                return facts
+        facts = attrs.evolve(self.base, account=account.name, model=redact(model))
+        self._last = model, facts
+        return facts
 
     async def take(self, model: str, account: Account, ask: TurnAsk) -> Bill | Refuse:
         """The right to one turn, or why there is none. Cancelling it sets nothing aside."""

@@ -17,7 +17,7 @@ from relayd.dialect.responses_turns import Terminal
 from relayd.observe.bus import AccountFailed
 from relayd.routing.classify import Failure, FailureKind
 from relayd.routing.roster import Seat
-from relayd.session.accounts import log_changes
+from relayd.session.accounts import tell_changes
 from relayd.session.responses.faults import failure_of
 from relayd.session.responses.shared import Shared
 from relayd.session.travelling import names_organization
@@ -60,4 +60,11 @@ def judge(shared: Shared, seat: Seat, failure: Failure, now: float) -> None:
     shared.bus.publish(
         AccountFailed(account=seat.account.name, dialect=responses.NAME, reason=failure.code)
     )
-    log_changes(seat.fail(failure, now, jitter=random.random()))
+    changes = seat.fail(failure, now, jitter=random.random())
+    tell_changes(changes, shared.connector.roster, shared.bus)
+
+
+def trust(shared: Shared, seat: Seat, latency_ms: float, now: float) -> None:
+    """A response began at the account of ``seat``, so long after its request: it works."""
+    changes = seat.succeed(first_frame_ms=latency_ms, now=now)
+    tell_changes(changes, shared.connector.roster, shared.bus)

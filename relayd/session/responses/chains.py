@@ -80,8 +80,9 @@ class Chains:
 
     async def note(self, tenant: str, response_id: str, chain: Chain, calls: Iterable[str]) -> None:
         """Remember where a response lives, and which tool calls of it wait for their outputs."""
-        await self._put(_name("chain", tenant, response_id), _encode(chain))
-        await self._put(_name("owner", "", response_id), _encode(tenant))
+        digest = _digest(response_id)
+        await self._put(_named("chain", tenant, digest), _encode(chain))
+        await self._put(_named("owner", "", digest), _encode(tenant))
         for call_id in list(calls)[:CALLS_MAX]:
             await self._put(_name("call", tenant, call_id), _encode(response_id))
 
@@ -144,4 +145,12 @@ class Chains:
 
 def _name(kind: str, tenant: str, said: str) -> str:
     """The store's key; tenants are named by the operator, the rest by peers."""
-    return f"responses:{kind}:{tenant}:{hashlib.sha256(said.encode()).hexdigest()}"
+    return _named(kind, tenant, _digest(said))
+
+
+def _named(kind: str, tenant: str, digest: str) -> str:
+    return f"responses:{kind}:{tenant}:{digest}"
+
+
+def _digest(said: str) -> str:
+    return hashlib.sha256(said.encode()).hexdigest()

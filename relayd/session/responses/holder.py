@@ -1,8 +1,9 @@
 """One lease of a session, and the turns that run on it.
 
 On an upstream with lanes all turns of a session at one account share a lease, which goes back to
-the pool when the last of them has ended; on others each turn has its own. A socket that did
-anything but end its turns in order never goes back.
+the pool when the last of them has ended; a task of its own serves it. On others each turn has its
+own, and serves it while it waits for its outcomes: a task for each would cost as much as reading
+all of its events. A socket that did anything but end its turns in order never goes back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from relayd.pool.lease import Lease
 from relayd.protocol.event_flow import EventFlow
 from relayd.protocol.outcomes import (
     Crash,
+    EndOfStream,
     Event,
     EventReader,
     Notice,
@@ -41,6 +43,8 @@ _BY_CLOSE_CODE: Final = {
     1012: Abort.UPSTREAM_RESTART,
     1013: Abort.UPSTREAM_RESTART,
 }
+
+_GIVEN_UP: Final = EndOfStream(mid_frame=False)
 
 
 @attrs.frozen
@@ -75,6 +79,7 @@ class Run:
         sent_at: When its request was written.
         reused: Whether another turn had the socket before.
         messages_before: How many messages of the lease the client had been sent.
+        serves: Whether who waits for it serves its lease, since no other turn will have that.
     """
 
     holder: Holder
@@ -82,13 +87,15 @@ class Run:
     sent_at: float
     reused: bool
     messages_before: int = 0
+    serves: bool = attrs.field(default=False, init=False)
     _outcomes: deque[Outcome] = attrs.field(factory=deque, init=False)
-    _came: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _came: trio.Event | None = attrs.field(default=None, init=False)
 
     def come(self, outcome: Outcome) -> None:
         """Something about it has been decided."""
         self._outcomes.append(outcome)
-        self._came.set()
+        if self._came is not None:
+            self._came.set()
 
     @property
     def messages(self) -> int:
@@ -97,11 +104,18 @@ class Run:
 
     async def next(self) -> Outcome:
         """The next outcome. Cancelling this loses none."""
-        await self._came.wait()
-        outcome = self._outcomes.popleft()
-        if not self._outcomes:
-            self._came = trio.Event()
-        return outcome
+        while not self._outcomes:
+            if self.serves:
+                await self.holder.step()
+            else:
+                self._came = trio.Event()
+                await self._came.wait()
+        return self._outcomes.popleft()
+
+    def leave(self, abort: Abort) -> None:
+        """Nobody waits for it any more: so nobody serves its lease, if that was done here."""
+        if self.serves:
+            self.holder.abandon(abort)
 
     def rest(self) -> list[Outcome]:
         """The outcomes that nobody has waited for, in order; nobody will any more."""
@@ -119,6 +133,7 @@ class Holder:
         policy: What the socket's messages are shown to: the reader, or what collects them too.
         client: Where its events go; ``None``: nowhere, the policy collects them.
         crashed: Hears of a bug that ended the lease.
+        ended: Called once, when it is over.
         deliver: Awaited whenever the flow has stopped, before turns are told.
         over: Whether the lease is.
         blamed: Whether its account has been judged for how it went.
@@ -131,13 +146,14 @@ class Holder:
     policy: EventReader
     client: Endpoint | None
     crashed: Callable[[Exception], None]
+    ended: Callable[[Holder], None]
     deliver: Callable[[], Awaitable[None]] | None = None
     over: bool = attrs.field(default=False, init=False)
     blamed: bool = attrs.field(default=False, init=False)
     torn: bool = attrs.field(default=False, init=False)
     _runs: dict[str | None, Run] = attrs.field(factory=dict, init=False)
     _begun: int = attrs.field(default=0, init=False)
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
     _flow: EventFlow = attrs.field(init=False)
     _before: tuple[int, int] = attrs.field(init=False)
     _after: tuple[int, int] | None = attrs.field(default=None, init=False)
@@ -208,32 +224,37 @@ class Holder:
         self.reactor.arm(endpoint, trio.current_time())
 
     async def relay(self) -> None:
-        """Relay until the last turn has ended or the socket is lost; then the lease is over.
+        """Serve the lease in a task of its own, until it is over.
 
         Cancelling it closes the socket: whoever had turns on it is gone.
         """
+        self._scope = trio.CancelScope()
         try:
             with self._scope:
-                await self._relay()
+                while not self.over:
+                    await self.step()
         except Exception as error:  # noqa: BLE001 - a lease's one boundary: a bug here ends the turns that run on it
             self.crashed(error)
             self.abandon(Abort.INTERNAL_LANE)
         finally:
             self.abandon(Abort.CLIENT_GONE)
 
-    async def _relay(self) -> None:
-        while not self.over:
-            event = await self.lease.endpoint.next_event()
-            if self.deliver is not None:
-                await self.deliver()
-            if self.over:  # it was abandoned meanwhile
-                return
-            if isinstance(event, Notice):
-                self._noticed()
-                continue
-            if isinstance(event, Crash):
-                self.crashed(event.error)
-            self._lose(_meaning(event))
+    async def step(self) -> None:
+        """Wait until something has to be decided, and do it.
+
+        Cancelling it loses nothing, but where there is something to ``deliver``.
+        """
+        event = await self.lease.endpoint.next_event()
+        if self.deliver is not None:
+            await self.deliver()
+        if self.over:  # it was abandoned meanwhile
+            return
+        if isinstance(event, Notice):
+            self._noticed()
+            return
+        if isinstance(event, Crash):
+            self.crashed(event.error)
+        self._lose(_meaning(event))
 
     def abandon(self, abort: Abort, mine: Run | None = None) -> bool:
         """Close the socket: what runs on it is lost. Nothing is, where the lease is over.
@@ -252,7 +273,10 @@ class Holder:
         if mine is not None and mine not in self._runs.values():
             return False
         self._lose(abort, mine)
-        self._scope.cancel(reason=abort.value)
+        if self._scope is not None:
+            self._scope.cancel(reason=abort.value)
+        else:
+            self.lease.endpoint.wake(_GIVEN_UP)  # whoever serves it finds that it is over
         return True
 
     def _hand_out(self) -> None:
@@ -280,12 +304,14 @@ class Holder:
             self._lose(self._spoiled_by)
         else:
             self._finish()
+            self.ended(self)
             self.lease.yield_(now)
 
     def _lose(self, abort: Abort, mine: Run | None = None) -> None:
         self._hand_out()  # an end that was read is one, whether its turn has heard of it or not
         self._finish()
         self.torn = self.reactor.detach(self.lease.endpoint, trio.current_time())
+        self.ended(self)
         self.lease.break_(abort.value)
         runs, self._runs = self._runs, {}
         for run in runs.values():

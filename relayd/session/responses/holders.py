@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -12,6 +11,7 @@ from relayd.config.snapshot import Account
 from relayd.dialect.responses_reader import LeaseReader
 from relayd.dialect.responses_turns import Running
 from relayd.pool.errors import AcquireTimeout, PinnedGone
+from relayd.pool.events import Broken
 from relayd.pool.identity import Identity, SlotRef
 from relayd.pool.lease import Lease
 from relayd.protocol.outcomes import EventReader
@@ -39,7 +39,7 @@ class Holders:
     """See the module's text.
 
     Attributes:
-        nursery: Where leases are relayed; its end closes their sockets.
+        nursery: Where leases are served that turns share; its end closes their sockets.
         crashed: Hears of a bug that ended a lease.
         client: Where events go.
         collector: What takes them, where there is no such socket.
@@ -154,18 +154,23 @@ class Holders:
     ) -> Run | None:
         """The first turn of a lease. It begins before anything is read: what has come already,
         such as an error behind the handshake, is about it."""
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(lease)
+        now = trio.current_time()
+        try:
             holder = self._holder_of(lease)
-            run = holder.begin(lane, running, payload, trio.current_time())
+            run = holder.begin(lane, running, payload, now)
             if run is None:
-                lease.yield_(trio.current_time())
+                lease.yield_(now)
                 return None
             named = lane is not None and not lease.account.lanes
             holder.use(b'"stream_id":"%b",' % (lane or "").encode() if named else b"")
-            undo.pop_all()
+        except BaseException:
+            if not lease.is_over:
+                lease.break_(Broken.ABANDONED)
+            raise
         self._holders.append(holder)
-        self.nursery.start_soon(self._relay, holder)
+        run.serves = not lease.account.lanes and self.collector is None
+        if not run.serves:
+            self.nursery.start_soon(holder.relay)
         return run
 
     def _holder_of(self, lease: Lease) -> Holder:
@@ -177,14 +182,12 @@ class Holders:
             policy=reader if collector is None else collector.policy(reader),
             client=self.client,
             crashed=self.crashed,
+            ended=self._ended,
             deliver=None if collector is None else collector.deliver,
         )
 
-    async def _relay(self, holder: Holder) -> None:
-        try:
-            await holder.relay()
-        finally:
-            self._torn = self._torn or holder.torn
-            self._holders.remove(holder)
-            messages, size = holder.relayed
-            self._gone = self._gone[0] + messages, self._gone[1] + size
+    def _ended(self, holder: Holder) -> None:
+        self._torn = self._torn or holder.torn
+        self._holders.remove(holder)
+        messages, size = holder.relayed
+        self._gone = self._gone[0] + messages, self._gone[1] + size

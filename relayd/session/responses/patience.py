@@ -1,14 +1,20 @@
-"""How long a turn waits for its upstream: for its first event, for the next, and in all."""
+"""How long a session's turns wait for their upstreams: for a first event, for the next, and in all.
+
+One task looks after all of them, and no turn has a deadline of its own: setting one and taking it
+back costs more than the looks of several seconds. It ends when it finds that nothing runs.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
+import attrs
 import trio
 
 from relayd.config.dialects import ResponsesSettings
 from relayd.dialect.responses_aborts import Abort
-from relayd.session.responses.holder import Outcome, Run
+from relayd.session.responses.holder import Run
 
 LOOKS: Final = 4
 """How often progress is looked for within the longest silence: it is found late by a quarter."""
@@ -20,38 +26,74 @@ _LATER_S: Final = 0.001
 """So that a deadline which has just passed is not looked at again and again."""
 
 
-async def next_outcome(run: Run, times: ResponsesSettings, stall_s: float) -> Outcome:
-    """The next outcome of a turn. One that takes too long is lost, and its socket with it.
+@attrs.define(eq=False)
+class _Wait:
+    """One turn's: what was known of its socket's progress, and since when."""
 
-    Any event that the socket brings is progress, also one of another lane: an upstream that
-    speaks is alive.
+    run: Run
+    progress: int
+    progressed_at: float
 
-    Args:
-        run: The turn, whose request has been sent.
-        times: How long it may take.
-        stall_s: How long the upstream may take no byte of what it is sent.
 
-    Cancelling it loses no outcome.
+@attrs.define(eq=False, kw_only=True)
+class Patience:
+    """See the module's text. A turn that takes too long is lost, and its socket with it.
+
+    Any event that a socket brings is progress, also one of another lane: an upstream that speaks
+    is alive.
+
+    Attributes:
+        times: How long a turn may take.
+        stall_s: How long an upstream may take no byte of what it is sent.
+        nursery: Where the looking goes on; its end ends it.
     """
-    holder = run.holder
-    progress, progressed_at = holder.progress, trio.current_time()
-    while True:
+
+    times: ResponsesSettings
+    stall_s: float
+    nursery: trio.Nursery
+    _waits: dict[Run, _Wait] = attrs.field(factory=dict, init=False)
+    _sleep: trio.CancelScope | None = attrs.field(default=None, init=False)
+
+    def watch(self, run: Run) -> None:
+        """Look after a turn whose request has been sent, until :meth:`forget`."""
         now = trio.current_time()
-        if holder.progress != progress:
-            progress, progressed_at = holder.progress, now
-        first_by, done_by = run.sent_at + times.first_event_s, run.sent_at + times.total_s
+        wait = self._waits[run] = _Wait(run, run.holder.progress, now)
+        look_at = self._look(wait, now)
+        if self._sleep is None:
+            self._sleep = trio.CancelScope(deadline=look_at)
+            self.nursery.start_soon(self._watch)
+        elif look_at < self._sleep.deadline:
+            self._sleep.deadline = look_at
+
+    def forget(self, run: Run) -> None:
+        """Nobody waits for the turn any more."""
+        del self._waits[run]
+
+    async def _watch(self) -> None:
+        while self._sleep is not None:
+            with self._sleep:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            looks = [self._look(wait, now) for wait in self._waits.values()]
+            self._sleep = trio.CancelScope(deadline=min(looks)) if looks else None
+
+    def _look(self, wait: _Wait, now: float) -> float:
+        """Give the turn up if its time is over; when to look again."""
+        run, times, holder = wait.run, self.times, wait.run.holder
+        if holder.progress != wait.progress:
+            wait.progress, wait.progressed_at = holder.progress, now
+        done_by, first_by, taken_by = run.sent_at + times.total_s, math.inf, math.inf
         if run.running.seen:
-            done_by = min(done_by, progressed_at + times.idle_s)
-        due = [now + min(LOOK_EVERY_S, times.idle_s / LOOKS), done_by]
-        if not run.running.seen:
-            due.append(first_by)
+            done_by = min(done_by, wait.progressed_at + times.idle_s)
+        else:
+            first_by = run.sent_at + times.first_event_s
         if (untaken_since := holder.stalled_since) is not None:
-            due.append(untaken_since + stall_s)
-        if untaken_since is not None and now >= untaken_since + stall_s:
+            taken_by = untaken_since + self.stall_s
+        if now >= taken_by:
             holder.abandon(Abort.READ_TIMEOUT, mine=run)
-        elif not run.running.seen and now >= first_by:
+        elif now >= first_by:
             holder.abandon(Abort.FIRST_EVENT_TIMEOUT, mine=run)
         elif now >= done_by:
             holder.abandon(Abort.READ_TIMEOUT, mine=run)
-        with trio.move_on_at(max(min(due), now + _LATER_S)):
-            return await run.next()
+        look_at = now + min(LOOK_EVERY_S, times.idle_s / LOOKS)
+        return max(min(look_at, done_by, first_by, taken_by), now + _LATER_S)

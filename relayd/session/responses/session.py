@@ -220,10 +220,9 @@ class ResponsesSession(Living):
         if placed.aborts is not None:
             self._asked[placed.aborts.stream_id].preempt()
         if placed.starts:
-            self._start(create)
+            self._start(create, now)
 
-    def _start(self, create: Create) -> None:
-        now = trio.current_time()
+    def _start(self, create: Create, now: float) -> None:
         if not self._asked:
             self._silence.begins(now)
         asked = Asked(desk=self._desk, create=create, asked_at=self._came_at[create])
@@ -251,7 +250,7 @@ class ResponsesSession(Living):
             self._turn_waiting_away()
         following = self._lanes.ended(lane)
         if following is not None:
-            self._start(following)
+            self._start(following, trio.current_time())
         elif self._leaving is not None and not self._lanes.busy:
             self.verdict.end(self._leaving, code=1000, text=CLOSE_TEXTS[Reason.SESSION_MAX_AGE])
 

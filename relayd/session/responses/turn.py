@@ -7,11 +7,13 @@ its client is told at once that the response is not found, and sends all of its 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import attrs
 import trio
 
+from relayd.config.keys import BusyLane
 from relayd.config.snapshot import Account
 from relayd.core.redact import redact
 from relayd.dialect import responses
@@ -24,11 +26,10 @@ from relayd.dialect.responses_faults import TurnError
 from relayd.dialect.responses_turns import Running, Terminal
 from relayd.pool.errors import AcquireTimeout, DialTimeout, PinnedGone, PoolClosed
 from relayd.routing.roster import Seat
-from relayd.session.accounts import log_changes
 from relayd.session.attempts import AttemptFailed
 from relayd.session.entries import milliseconds
 from relayd.session.responses.accounting import Bill, usage_of
-from relayd.session.responses.blame import blamed_for, judge
+from relayd.session.responses.blame import blamed_for, judge, trust
 from relayd.session.responses.desk import Desk
 from relayd.session.responses.faults import (
     NO_ROOM,
@@ -40,9 +41,8 @@ from relayd.session.responses.faults import (
     stopped_by_loss,
 )
 from relayd.session.responses.holder import Began, Lapsed, Lost, Run
-from relayd.session.responses.identity import identity_of
-from relayd.session.responses.patience import next_outcome
 from relayd.session.responses.shared import RETRY_S
+from relayd.session.responses.telling import Telling
 from relayd.session.responses.way import Way
 from relayd.session.turn_lines import Place
 
@@ -70,16 +70,19 @@ class Asked:
     behind: list[bytes] = attrs.field(factory=list, init=False)
     _way: Way = attrs.field(init=False)
     _bill: Bill | None = attrs.field(default=None, init=False)
+    _telling: Telling = attrs.field(init=False)  # there is one as soon as there is a bill
     _queue_ms: float = attrs.field(default=0.0, init=False)
     _attempts: int = attrs.field(default=0, init=False)
     _limited: bool = attrs.field(default=False, init=False)
     _begun_at: float = attrs.field(default=0.0, init=False)
     _lapsed: bool = attrs.field(default=False, init=False)
     _error: Abort | None = attrs.field(default=None, init=False)  # that its client was sent
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._way = Way(desk=self.desk, create=self.create)
+        if self.desk.grant.key.busy_lane is BusyLane.PREEMPT:  # others need no scope of their own
+            self._scope = trio.CancelScope()
 
     @property
     def shown_response_id(self) -> str | None:
@@ -103,6 +106,7 @@ class Asked:
             return  # it has ended, and will be gone in a moment
         run = self.run
         if run is None or not run.holder.abandon(Abort.PREEMPTED, mine=run):
+            assert self._scope is not None, "its key has lanes that are pre-empted"
             self._scope.cancel(reason=Abort.PREEMPTED.value)
 
     def crashed(self) -> None:
@@ -118,16 +122,15 @@ class Asked:
             Why it came to nothing, by relayd's word or an error of the upstream's; ``None`` where
             there was a response.
 
-        Cancelling it leaves the upstream's socket to its holder; :meth:`wind_up` writes the turn's
-        line then.
+        Cancelling it closes the upstream's socket, or leaves it to those who share it;
+        :meth:`wind_up` writes the turn's line then.
         """
         self._begun_at = trio.current_time()
         self._queue_ms = milliseconds(self._begun_at - self.asked_at)
         try:
-            with self._scope:
-                await self._way.find()
+            with self._scope or contextlib.nullcontext():
                 await self._run()
-            if not self._scope.cancelled_caught:
+            if self._scope is None or not self._scope.cancelled_caught:
                 return self._error
             aborted = Aborted(Abort.PREEMPTED)
             if self.run is not None:  # it was cancelled in the moment in which it began
@@ -169,14 +172,14 @@ class Asked:
     # -- attempts
 
     async def _run(self) -> None:
+        await self._way.find()
         stuck: Aborted | None = None  # why the attempt before came to nothing
         while True:
             with await self._way.seat(stuck) as seat:
                 self._attempts += 1
-                await self._bill_to(seat.account)
+                await self._bill_to(seat.account, stuck)
                 try:
-                    run = await self._begin(seat)
-                    await self._follow(run, seat)
+                    await self._follow(await self._begin(seat), seat)
                 except Again as again:
                     if not self._may_try_again(again):
                         raise again.aborted from None
@@ -187,18 +190,15 @@ class Asked:
                     return
 
     def _may_try_again(self, again: Again) -> bool:
-        if not CONSEQUENCES[again.aborted.abort].hidden_retry:
-            return False
-        way = self._way
-        if not (way.may_move_elsewhere if again.elsewhere else way.may_move):
-            return False
+        hidden = CONSEQUENCES[again.aborted.abort].hidden_retry
+        free = self._way.may_move_elsewhere if again.elsewhere else self._way.may_move
         in_time = trio.current_time() < self._begun_at + RETRY_S
-        return in_time and self._attempts < ATTEMPTS_MAX
+        return hidden and free and in_time and self._attempts < ATTEMPTS_MAX
 
-    async def _bill_to(self, account: Account) -> None:
+    async def _bill_to(self, account: Account, stuck: Aborted | None) -> None:
         """Ask once whether there may be a turn; a further attempt only moves its bill."""
-        if self._bill is not None:
-            self._bill.moved(account)
+        if stuck is not None:
+            self._telling.moved(account, stuck.abort)
             return
         create = self.create
         ask = TurnAsk(
@@ -210,7 +210,7 @@ class Asked:
         answer = await self.desk.purse.take(create.model, account, ask)
         if isinstance(answer, Refuse):
             raise refused_by(answer)
-        self._bill = answer
+        self._bill, self._telling = answer, Telling(answer, self.desk.purse.lines)
         self._bill.place = Place(
             lane=None if create.stream_id is None else redact(create.stream_id),
             queue_ms=self._queue_ms,
@@ -227,11 +227,11 @@ class Asked:
             previous_response_id=self._way.previous_id,
         )
         began = trio.current_time()
-        running = Running(retryable=self._way.may_move)
+        running = Running(retryable=self._way.may_move, witness=self._telling)
         try:
             run = await desk.holders.begin(
                 account,
-                identity_of(desk.grant, account, desk.session_id),
+                desk.identity(account),
                 running,
                 payload,
                 lane=create.stream_id,
@@ -251,29 +251,28 @@ class Asked:
             raise Aborted(Abort.DRAINING) from None
         if run is None:
             raise Aborted(Abort.GATEWAY_BUSY, NO_ROOM)
-        self._note_place(run, trio.current_time() - began)
+        self._telling.placed(run, run.sent_at - began)
         self.run = run
         return run
-
-    def _note_place(self, run: Run, waited_s: float) -> None:
-        assert self._bill is not None, "a turn that begins is paid for"
-        lease = run.holder.lease
-        self._bill.place = attrs.evolve(
-            self._bill.place,
-            slot=lease.slot,
-            generation=lease.generation,
-            reused=run.reused,
-            wait_ms=milliseconds(waited_s),
-        )
 
     # -- what the upstream does
 
     async def _follow(self, run: Run, seat: Seat) -> None:
         """From the request to the last response that it has."""
-        settings = self.desk.snapshot.settings
-        times, stall_s = settings.dialects.responses, settings.limits.stall_s
+        patience = self.desk.patience
+        patience.watch(run)
+        try:
+            await self._follow_to_end(run, seat)
+        except trio.Cancelled:
+            by_newer = self._scope is not None and self._scope.cancel_called
+            run.leave(Abort.PREEMPTED if by_newer else Abort.CLIENT_GONE)
+            raise
+        finally:
+            patience.forget(run)
+
+    async def _follow_to_end(self, run: Run, seat: Seat) -> None:
         while True:
-            outcome = await next_outcome(run, times, stall_s)
+            outcome = await run.next()
             match outcome:
                 case Terminal():
                     await self._ended(outcome, run, seat)
@@ -297,7 +296,7 @@ class Asked:
             self._blame(end, error, run, seat)
         elif end.running.created_at is not None:
             latency_ms = (end.running.created_at - run.sent_at) * 1000
-            log_changes(seat.succeed(first_frame_ms=latency_ms, now=now))
+            trust(self.desk.shared, seat, latency_ms, now)
         if error is not None and not end.told:
             raise stopped_by_error(
                 end, error, shown=self.shown_response_id, attempts=self._attempts
@@ -325,7 +324,7 @@ class Asked:
     def _charge(self, end: Terminal) -> None:
         assert self._bill is not None, "a turn that runs is paid for"
         running = end.running
-        self._bill.place = attrs.evolve(self._bill.place, tool_calls=len(running.tool_calls))
+        self._bill.place.tool_calls = len(running.tool_calls)
         of_response = end.error is None or end.kind.startswith("response.")
         self._bill.close(
             end.status if of_response or end.error is None else end.error.abort.value,

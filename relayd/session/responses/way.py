@@ -25,7 +25,6 @@ from relayd.session.dialects import priced_among
 from relayd.session.responses.chains import Chain
 from relayd.session.responses.desk import Desk
 from relayd.session.responses.faults import Aborted, refused_by
-from relayd.session.responses.identity import session_name
 
 log = get_logger()
 
@@ -68,7 +67,7 @@ class Way:
     async def find(self) -> None:
         """Look up what the request goes on from. Raises :class:`Aborted`."""
         create, key = self.create, self.desk.grant.key
-        if not key.permits_model(create.model):
+        if not self.desk.permits(create.model):
             message = "This key may not use the requested model."
             raise Aborted(Abort.REFUSED, message, code="model_not_allowed", param="model")
         chains, pool = self.desk.shared.chains, self.desk.shared.pool
@@ -112,39 +111,41 @@ class Way:
         Raises:
             Aborted: There is none, for that reason or another.
         """
-        until = trio.current_time() + REST_MAX_S
+        now = trio.current_time()
+        until = now + REST_MAX_S
         while True:
-            found = await self._seat_now()
+            found = await self._seat_now(now)
             if isinstance(found, Seat):
                 return found
             if stuck is not None:
                 raise stuck
             wait_s = found.retry_after_s
             busy = found.code is RefusalCode.ACCOUNT_BUSY  # nobody knows for how long
-            if busy or wait_s is None or trio.current_time() + wait_s > until:
+            if busy or wait_s is None or now + wait_s > until:
                 raise self._nobody(found)
             await trio.sleep(wait_s)
+            now = trio.current_time()
 
-    async def _seat_now(self) -> Seat | Refusal:
+    async def _seat_now(self, now: float) -> Seat | Refusal:
         desk, model = self.desk, self.create.model
         roster, key = desk.shared.connector.roster, desk.grant.key
         among = priced_among(key, responses.NAME, model, roster, desk.snapshot.prices)
         if isinstance(among, Refusal):
             raise refused_by(among)
         only = None if self._chain is None else self._chain.account
-        if only is None and (name := session_name(desk.grant.forward_headers)) is not None:
+        if only is None and (name := desk.session_name) is not None:
             last = await desk.shared.chains.account_of(key.tenant, name)
             if last is not None and (among is None or last in among):
-                seat = self._choose(Demand(responses.NAME, model=model, account=last))
+                seat = self._choose(Demand(responses.NAME, model=model, account=last), now)
                 if seat is not None:
                     return seat
         demand = Demand(responses.NAME, model=model, account=only, among=among)
-        seat = self._choose(demand)
+        seat = self._choose(demand, now)
         if seat is not None:
             return seat
         if only is not None and not self._could_serve(only):
             raise self.not_found("account_gone", only)
-        return why_none(roster, demand, now=trio.current_time(), tried=self.tried)
+        return why_none(roster, demand, now=now, tried=self.tried)
 
     def _nobody(self, refusal: Refusal) -> Aborted:
         """How the client is told that no account will do."""
@@ -160,11 +161,11 @@ class Way:
             return False
         return standing.account.serves(self.create.model)
 
-    def _choose(self, demand: Demand) -> Seat | None:
+    def _choose(self, demand: Demand, now: float) -> Seat | None:
         return choose(
             self.desk.shared.connector.roster,
             demand,
-            now=trio.current_time(),
+            now=now,
             random_unit=random.random(),
             tried=self.tried,
         )
@@ -189,7 +190,7 @@ class Way:
             stored=self.create.store,
         )
         await chains.note(tenant, running.response_id, chain, running.tool_calls)
-        if (name := session_name(desk.grant.forward_headers)) is not None:
+        if (name := desk.session_name) is not None:
             await chains.served_by(tenant, name, lease.account.name)
 
     async def forget_parent(self) -> None:

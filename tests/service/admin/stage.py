@@ -27,8 +27,8 @@ from relayd.routing.roster import Roster, Seat
 from relayd.service.admin.listener import Admin
 from relayd.service.admin.readiness import Readiness
 from relayd.service.admin.state import Operations
+from relayd.service.difference import ReloadOutcome
 from relayd.service.http.service import RequestFacts
-from relayd.service.reload import ReloadOutcome
 from relayd.session.attempts import AttemptFailed
 from relayd.session.connecting import Connected, Connector, Wish
 from relayd.session.limits import Limits

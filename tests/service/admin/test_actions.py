@@ -13,11 +13,11 @@ from trio.testing import MockClock
 from relayd.config.mistakes import Mistake
 from relayd.core.endings import Reason
 from relayd.core.refusals import RefusalCode
+from relayd.observe.bus import AccountChanged, AccountStanding, BusEvent
 from relayd.observe.events import LogEvent
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.roster import Seat
-from relayd.service.difference import Changes, Difference
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import Changes, Difference, ReloadOutcome
 from relayd.session.attempts import AttemptFailed
 from tests.conftest import LogLines
 from tests.service.admin.stage import Stage, error_of
@@ -78,6 +78,20 @@ async def test_disabling_lasts_until_the_next_configuration(
     stage.roster.update(stage.accounts)
 
     assert [each.account.name for each in stage.roster.serving("realtime", None)] == ["talk"]
+
+
+async def test_what_operators_do_to_accounts_is_told_as_it_stands_then(stage: Stage) -> None:
+    heard: list[BusEvent] = []
+    stage.connector.bus.subscribe(heard.append)
+    await post(stage, "accounts/talk/disable")
+    await post(stage, "accounts/talk/disable")
+    await post(stage, "accounts/talk/enable")
+    fail(stage, "talk", Failure(FailureKind.RATE_LIMITED, "rate_limit_exceeded", "slower", 60.0))
+    await post(stage, "accounts/talk/enable")
+
+    closed = AccountChanged(account="talk", state=AccountStanding.CLOSED)
+    off = attrs.evolve(closed, state=AccountStanding.DISABLED, reason="operator")
+    assert heard == [off, closed, closed]
 
 
 async def test_disabling_twice_is_said_once_and_sessions_go_on(

@@ -19,7 +19,7 @@ from relayd.routing.classify import Failure, FailureKind
 from relayd.service.admin.document import PATH, document, render
 from relayd.service.admin.readiness import Readiness
 from relayd.service.admin.routes import OPERATIONS
-from relayd.service.reload import ReloadOutcome
+from relayd.service.difference import ReloadOutcome
 from relayd.session.attempts import AttemptFailed
 from tests.service.admin.schemas import faults
 from tests.service.admin.stage import ACCOUNTS, KEY, Stage

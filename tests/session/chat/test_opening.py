@@ -168,6 +168,7 @@ async def an_opening(made: PlayedConnector, wanted: int = 0) -> AsyncIterator[Op
     partings = Partings(reactor)
     ready = ReadySockets(
         wanted=wanted,
+        in_force={"one": ONE}.get,
         open=lambda account, model, deadline: open_socket(made, clocks, account, model, deadline),
         failed=lambda account, error: None,
         reactor=reactor,

@@ -23,21 +23,35 @@ from relayd.dialect.behind import (
     Used,
 )
 from relayd.dialect.meter import Refuse, TurnAsk, Usage
-from relayd.session.chat.reckoning import Reckoning
+from relayd.observe.bus import (
+    Bus,
+    BusEvent,
+    SessionFacts,
+    SessionFailedOver,
+    TurnFirstOutput,
+    TurnStarted,
+    TurnToolCalled,
+    UpstreamConnected,
+)
+from relayd.session.chat.reckoning import NAME_MAX_CHARS, Reckoning
 from relayd.session.responses.accounting import Bill, Purse
-from relayd.session.turn_lines import Place
+from relayd.session.turn_lines import Place, TurnLines
 from tests.dialect.chat import request
 from tests.session.chat import accounts
 
 TOLD = Usage(source="response", input_total=5, output_total=9)
 FAULT = Fault(status=502, type="t", code="c", message="m")
+FACTS = SessionFacts(
+    session_id="req_1", dialect="chat", key="dev", tenant="t", account="one", model="m"
+)
 
 
 @attrs.define
 class PlayedBill:
     place: Place = attrs.Factory(Place)
     ended: bool = False
-    facts: str = "facts"
+    facts: SessionFacts = FACTS
+    asked_at: float = 0.0
     accounts: list[str] = attrs.Factory(list)
     reason: str = ""
     usage: Usage | None = None
@@ -46,6 +60,7 @@ class PlayedBill:
 
     def moved(self, account: Account) -> None:
         self.accounts.append(account.name)
+        self.facts = attrs.evolve(self.facts, account=account.name)
 
     def close(
         self,
@@ -66,14 +81,13 @@ class PlayedPurse:
     bill: PlayedBill = attrs.Factory(PlayedBill)
     refuse: Refuse | None = None
     asks: list[TurnAsk] = attrs.Factory(list)
-    begun: list[str | None] = attrs.Factory(list)
+    heard: list[BusEvent] = attrs.Factory(list)
+    lines: TurnLines = attrs.field(init=False)
 
-    @property
-    def lines(self) -> PlayedPurse:
-        return self
-
-    def started(self, facts: str, turn_id: str | None) -> None:
-        self.begun.append(turn_id)
+    def __attrs_post_init__(self) -> None:
+        bus = Bus()
+        bus.subscribe(self.heard.append)
+        self.lines = TurnLines(bus)
 
     async def take(self, model: str, account: Account, ask: TurnAsk) -> Bill | Refuse:
         self.asks.append(ask)
@@ -100,6 +114,7 @@ async def test_it_is_asked_once_and_then_moved() -> None:
     assert (ask.output_max_tokens, ask.audio) == (7, False)
     assert ask.expected.input_total == 2
     assert purse.bill.accounts == ["two"]
+    assert purse.heard == [UpstreamConnected(session=FACTS, wait_ms=500.0)]
     assert purse.bill.place.wait_ms == 500.0
 
 
@@ -125,7 +140,10 @@ async def test_a_whole_answer(autojump_clock: MockClock) -> None:
     made.close("client_gone", is_cut=True)
     assert (purse.bill.reason, purse.bill.usage) == ("completed", TOLD)
     assert (purse.bill.turn_id, purse.bill.first_output_at) == ("u1", now)
-    assert purse.begun == ["u1"]
+    assert purse.heard[1:] == [
+        TurnStarted(session=FACTS, turn_id="u1"),
+        TurnFirstOutput(session=FACTS, turn_id="u1", ttft_ms=1000.0 * now),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,3 +201,46 @@ async def test_a_fault_may_name_the_answer() -> None:
     add(made, Faulted(attrs.evolve(FAULT, upstream_id="u9")))
     made.close("c")
     assert purse.bill.turn_id == "u9"
+
+
+async def test_another_account_is_told_and_a_socket_that_was_ready_is_not() -> None:
+    purse = PlayedPurse()
+    made = await opened(purse)
+    assert await made.bill_to(accounts.spark("one"), FAULT) is None
+    assert await made.bill_to(accounts.spark("two"), FAULT) is None
+    made.attempted(0.0, was_ready=True)
+
+    there = attrs.evolve(FACTS, account="two")
+    assert purse.heard[1:] == [SessionFailedOver(session=there, account_from="one", reason="c")]
+
+
+async def test_a_turn_that_began_twice_is_told_once_and_by_its_last_name() -> None:
+    purse = PlayedPurse()
+    made = await opened(purse)
+    add(made, Began("u1"), Faulted(FAULT))
+    made.attempted(0.0, was_ready=True)
+    add(made, Began("u2"), Text("a"), Finished(FinishReason.STOP))
+
+    started, first = purse.heard[1:]
+    assert isinstance(first, TurnFirstOutput)
+    assert started == TurnStarted(session=FACTS, turn_id="u2")
+    assert (first.turn_id, purse.bill.turn_id) == ("u2", "u2")
+
+
+async def test_a_turn_that_begins_and_says_nothing_is_told_when_it_ends() -> None:
+    purse = PlayedPurse()
+    made = await opened(purse)
+    add(made, Began("u1"), Finished(FinishReason.STOP))
+
+    assert purse.heard[1:] == [TurnStarted(session=FACTS, turn_id="u1")]
+
+
+async def test_a_tool_is_told_by_its_name_alone() -> None:
+    purse = PlayedPurse()
+    made = await opened(purse)
+    add(made, Began("u1"), ToolCall("n" * 1000, "secret"))
+
+    called = purse.heard[-1]
+    assert called == TurnToolCalled(
+        session=FACTS, turn_id="u1", name="n" * NAME_MAX_CHARS, call_id=None
+    )

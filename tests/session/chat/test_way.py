@@ -55,6 +55,17 @@ class Stage:
             request=asked or request(model="m"),
         )
 
+    def fail(self, index: int, fault: Fault) -> None:
+        """The upstream of an account has said this of the model."""
+        standing, now = self.shared.roster.standings()[index], trio.current_time()
+        self.shared.bars.note(standing.account, standing.health, "m", fault, now, 0.0)
+
+    def rest(self, index: int, rest_s: float) -> None:
+        """An account rests."""
+        now = trio.current_time()
+        with Seat(self.shared.roster.standings()[index], now) as seat:
+            seat.fail(Failure(FailureKind.RATE_LIMITED, "said", "No.", rest_s), now)
+
 
 def stage(*given: Account) -> Stage:
     return Stage(Shared(Roster.of(given or (FIRST, SECOND))))
@@ -86,9 +97,9 @@ async def test_the_first_is_tried_first_and_then_the_others() -> None:
 async def test_an_account_that_cannot_serve_the_model_is_passed_over() -> None:
     made = stage()
     barred = attrs.evolve(FAULT, effect=Effect.DISABLE_MODEL)
-    made.shared.bars.note(FIRST, "m", barred, trio.current_time(), 0.0)
+    made.fail(0, barred)
     assert seat_of(made.way()) == "second"
-    made.shared.bars.note(SECOND, "m", barred, trio.current_time(), 0.0)
+    made.fail(1, barred)
     assert fault_of(made.way()) == attrs.evolve(barred, message=RESTS, detail="", upstream_id=None)
 
 
@@ -112,6 +123,52 @@ async def test_what_an_upstream_said_goes_before_that() -> None:
     assert fault_of(way) is FAULT
 
 
+LONG = request(model="m", messages=[{"role": "user", "content": "x" * 200_000}])
+SMALL = accounts.spark("small", "v1.1", models=("m",))
+LARGE = accounts.spark("large", "pro-128k", models=("m",), sessions_max=1)
+
+
+async def test_an_account_that_does_not_take_it_has_no_say_where_others_would() -> None:
+    made = stage(SMALL, LARGE)
+    held = made.way(LONG).seat()
+    assert isinstance(held, Seat)
+    assert held.account.name == "large"
+    assert fault_of(made.way(LONG)).code == "account_busy"
+
+    held.release()
+    made.rest(1, 60.0)
+    assert fault_of(made.way(LONG)).code == "no_account"
+    said = attrs.evolve(FAULT, effect=Effect.COOL, cool_s=60.0, retry_after_s=60.0)
+    made.fail(1, said)
+    assert fault_of(made.way(LONG)).code == "said"
+
+
+async def test_one_that_is_entitled_and_busy_is_worth_waiting_for() -> None:
+    made = stage(FIRST, attrs.evolve(SECOND, sessions_max=1))
+    way, refused = made.way(), attrs.evolve(FAULT, code="not_entitled", should_retry=False)
+    held = Seat(made.shared.roster.standings()[1], trio.current_time())
+    assert seat_of(way) == "first"
+    way.leave("first", refused)
+    told = fault_of(way)
+    assert (told.code, told.should_retry) == ("account_busy", None)
+
+    made.fail(0, attrs.evolve(refused, effect=Effect.DISABLE_MODEL))
+    assert fault_of(made.way()).code == "account_busy", "nor is it told to those that come later"
+    held.release()
+    made.rest(1, 60.0)
+    told = fault_of(made.way())
+    assert (told.code, told.should_retry) == ("no_account", None), "the other is back in a minute"
+
+
+async def test_what_an_upstream_said_stands_where_the_others_are_of_no_use_either() -> None:
+    made = stage(FIRST, SECOND)
+    way, refused = made.way(), attrs.evolve(FAULT, code="mine", should_retry=False)
+    made.fail(1, attrs.evolve(refused, code="theirs", effect=Effect.DISABLE_MODEL))
+    assert seat_of(way) == "first"
+    way.leave("first", refused)
+    assert fault_of(way).code == "mine"
+
+
 async def test_a_model_that_nobody_serves() -> None:
     fault = fault_of(stage().way(request(model="other")))
     assert (fault.status, fault.code) == (404, "model_not_found")
@@ -129,12 +186,11 @@ async def test_one_whose_accounts_are_busy() -> None:
 
 @pytest.mark.parametrize("is_known", [True, False])
 async def test_one_whose_accounts_rest(is_known: bool) -> None:
-    made, now = stage(FIRST), trio.current_time()
+    made = stage(FIRST)
     said = attrs.evolve(FAULT, effect=Effect.COOL, cool_s=60.0)
     if is_known:
-        made.shared.bars.note(FIRST, "m", said, now, 0.0)
-    with Seat(made.shared.roster.standings()[0], now) as seat:
-        seat.fail(Failure(FailureKind.RATE_LIMITED, "said", "No.", 60.0), now)
+        made.fail(0, said)
+    made.rest(0, 60.0)
     fault = fault_of(made.way())
     assert (fault.status, fault.code) == ((429, "said") if is_known else (503, "no_account"))
 

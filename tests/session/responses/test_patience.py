@@ -13,7 +13,7 @@ from relayd.config.dialects import ResponsesSettings
 from relayd.dialect.responses_aborts import Abort
 from relayd.dialect.responses_turns import Running
 from relayd.session.responses.holder import Lapsed, Lost, Outcome, Run
-from relayd.session.responses.patience import LOOK_EVERY_S, next_outcome
+from relayd.session.responses.patience import LOOK_EVERY_S, Patience
 
 TIMES = ResponsesSettings(first_event_s=10.0, idle_s=8.0, total_s=30.0)
 STALL_S = 3.0
@@ -41,7 +41,14 @@ class Scene:
 
     async def waited(self) -> tuple[Outcome, float]:
         """The outcome, and when it came."""
-        outcome = await next_outcome(self.run, TIMES, STALL_S)
+        async with trio.open_nursery() as nursery:
+            patience = Patience(times=TIMES, stall_s=STALL_S, nursery=nursery)
+            patience.watch(self.run)
+            try:
+                outcome = await self.run.next()
+            finally:
+                patience.forget(self.run)
+            nursery.cancel_scope.cancel()
         return outcome, trio.current_time()
 
 
@@ -129,3 +136,53 @@ async def test_outcomes_that_nobody_waits_for_are_left(
     assert (await scene.waited())[0] == Lapsed()
     assert scene.run.rest() == [Lost(Abort.CLIENT_GONE)]
     assert scene.run.rest() == []
+
+
+async def test_each_turn_has_its_own_time(autojump_clock: MockClock) -> None:
+    ends: list[float] = []
+
+    async def follow(patience: Patience) -> None:
+        socket: Any = Socket()
+        run = socket.run = Run(socket, Running(), trio.current_time(), reused=False)
+        patience.watch(run)
+        assert await run.next() == Lost(Abort.FIRST_EVENT_TIMEOUT)
+        patience.forget(run)
+        ends.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        patience = Patience(times=TIMES, stall_s=STALL_S, nursery=nursery)
+        for pause_s in (0.7, 1.0, 2.0):
+            nursery.start_soon(follow, patience)
+            await trio.sleep(pause_s)
+
+    assert ends == pytest.approx([10.0, 10.7, 11.7])
+
+
+async def test_a_turn_that_is_due_sooner_is_not_late(autojump_clock: MockClock) -> None:
+    """The looking sleeps for longer than the second turn has left."""
+    async with trio.open_nursery() as nursery:
+        patience = Patience(times=TIMES, stall_s=STALL_S, nursery=nursery)
+        first: Any = Socket()
+        first.run = Run(first, Running(), 0.0, reused=False)
+        patience.watch(first.run)
+        await trio.sleep(0.5)
+        second: Any = Socket(stalled_since=-STALL_S + 1.0)
+        second.run = Run(second, Running(), 0.5, reused=False)
+        patience.watch(second.run)
+
+        assert await second.run.next() == Lost(Abort.READ_TIMEOUT)
+        assert trio.current_time() == 1.0
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_looks_where_nothing_runs(scene: Scene, autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        patience = Patience(times=TIMES, stall_s=STALL_S, nursery=nursery)
+        for _ in range(3):
+            patience.watch(scene.run)
+            await trio.sleep(LOOK_EVERY_S / 4)
+            assert len(nursery.child_tasks) == 1
+            patience.forget(scene.run)
+
+    # The nursery has ended by itself, as soon as was looked again.
+    assert trio.current_time() <= 2 * LOOK_EVERY_S

@@ -1,0 +1,1 @@
+"""From an upgrade to a session, one way for each kind of dialect."""

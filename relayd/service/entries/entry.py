@@ -1,0 +1,118 @@
+"""What the door asks of a dialect whose sessions are WebSockets."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, TypeAlias
+
+from relayd.config.snapshot import Snapshot
+from relayd.core.refusals import Refusal, RefusalCode, not_fatal
+from relayd.protocol.outcomes import EndOfStream, Event
+from relayd.protocol.upgrade import UpgradeRequest
+from relayd.service.visit import Refused, Visit
+from relayd.session.admission import Grant, Quota, RefusedAdmission
+from relayd.session.books import LEDGER_UNAVAILABLE
+from relayd.session.hub.session import HubSession
+from relayd.session.responses.session import ResponsesSession
+from relayd.session.session import Session
+from relayd.transport.endpoint import Endpoint
+
+_LEDGER_UNAVAILABLE: Final = Refusal(
+    RefusalCode.LEDGER_UNAVAILABLE, LEDGER_UNAVAILABLE.message, retry_after_s=5.0
+)
+
+GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before the 101.")
+
+
+AnySession: TypeAlias = Session | ResponsesSession | HubSession
+
+
+class House(Protocol):
+    """What entries ask of the door."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether nobody is let in any more."""
+
+    @property
+    def quota(self) -> Quota:
+        """What limits sessions beyond what a request says about itself."""
+
+    @property
+    def accepts_turns(self) -> bool:
+        """Whether what turns cost can be written down."""
+
+
+class Admitted(Protocol):
+    """An upgrade that may become a session."""
+
+    @property
+    def grant(self) -> Grant:
+        """What its client may do."""
+
+    async def open(self, visit: Visit, client: Endpoint, house: House) -> AnySession:
+        """The session, whose 101 is on its way; it does not run yet.
+
+        Args:
+            visit: What is held for the session is added to its ``holdings``, and it is settled.
+            client: Adopted by the reactor.
+            house: May have begun to drain by now.
+
+        Raises:
+            Refused: It cannot be opened; nothing was written.
+
+        Cancelling it opens nothing.
+        """
+
+
+class Entry(Protocol):
+    """Decides about upgrades at once: it may wait for nothing."""
+
+    def admit(
+        self,
+        request: UpgradeRequest,
+        client_address: str,
+        snapshot: Snapshot,
+        now: float,
+        wall: float,
+    ) -> Admitted | RefusedAdmission:
+        """Decide by what a request says and what the configuration allows.
+
+        Args:
+            request: The upgrade.
+            client_address: Where it comes from: an IP address, else a word for a socket without.
+            snapshot: Holds for the whole session.
+            now: ``trio.current_time()``.
+            wall: Seconds since the epoch.
+        """
+
+
+def check_books(house: House) -> None:
+    """Raise :class:`Refused` where turns, which cost something, could not be written down."""
+    if not house.accepts_turns:
+        raise Refused(_LEDGER_UNAVAILABLE)
+
+
+async def take_quota(visit: Visit, grant: Grant, house: House, *, is_final: bool = True) -> None:
+    """Count the session among those that there may be, until ``visit`` leaves.
+
+    Args:
+        visit: Gets what gives it back.
+        grant: Of the session.
+        house: Whose quota it is.
+        is_final: Whether the client's SDK takes a refusal for good where it says so.
+
+    Raises:
+        Refused: There are as many as there may be.
+    """
+    lease = await house.quota.take(grant)
+    if isinstance(lease, Refusal):
+        raise Refused(lease if is_final else not_fatal(lease))
+    visit.holdings.append(lease.release)
+
+
+def not_waiting(event: Event) -> Refusal:
+    """Why a client that did something before its 101 gets none."""
+    if isinstance(event, EndOfStream):
+        return GONE
+    message = "Bytes followed the request; wait for the 101 before sending frames."
+    return Refusal(RefusalCode.EARLY_BYTES, message)

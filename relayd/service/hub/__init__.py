@@ -1,0 +1,1 @@
+"""The event hub and the dashboard over HTTP, on the public port."""
