@@ -27,8 +27,11 @@ class Phase(enum.IntEnum):
     CONNECT = 0  # open the row's sessions, then wait
     TRAFFIC = 1  # what the row asks
     RECORD = 2  # the same, and keep delays and lateness
-    DRAIN = 3  # send nothing more, receive what is under way
-    END = 4  # report and go
+    STALL = 3  # one subscriber of the hub has stopped reading; only rows that say so have
+    # this and the next
+    RESUME = 4  # it was cut off, and comes back
+    DRAIN = 5  # send nothing more, receive what is under way
+    END = 6  # report and go
 
 
 class Counter(enum.IntEnum):
@@ -37,10 +40,15 @@ class Counter(enum.IntEnum):
     SENT_BYTES = 0
     RECEIVED_BYTES = 1
     ESTABLISHED = 2  # sessions that have seen session.created
-    COMPLETED = 3  # sessions opened and closed again, turns, answers or leases ended, pieces read
-    BLOCKED = 4  # paced messages that the socket did not take, turns that met the one before
-    BEGUN = 5  # turns, and questions of the chat dialect
+    COMPLETED = 3  # sessions opened and closed again, turns, answers or leases ended, pieces and
+    # events received
+    BLOCKED = 4  # paced messages that the socket did not take, turns and requests to publish that
+    # met the one before
+    BEGUN = 5  # turns, questions of the chat dialect, and events that were published
     ACCEPTED = 6  # sessions that the upstream has accepted
+    DISORDERED = 7  # events that were not the next one of their topic
+    EVICTED = 8  # subscribers that were cut as too slow, without having stopped
+    RETURNED = 9  # subscribers that had stopped, and are back
 
 
 _HEADER_CELLS: Final = 1

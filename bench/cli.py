@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from bench import machine, relays, results, rows, table
+from bench import hub_run, machine, relays, results, rows, table
 from bench.failures import RunFailed
 from bench.processes import raise_descriptor_limit
 from bench.progress import Progress
 from bench.relays import RelayKind
-from bench.rows import ROWS, Row
+from bench.rows import ROWS, Row, Traffic
 from bench.run import Setting, measure, share_cpus
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class _Plan:
         for number in range(1, self.runs + 1):
             for kind in kinds:
                 self.progress.show(f"{row.name}: run {number} of {self.runs}, {kind.value}")
-                measured.append(measure(row, kind, self.setting))
+                run_once = hub_run.measure if row.traffic is Traffic.EVENTS else measure
+                measured.append(run_once(row, kind, self.setting))
         return measured
 
 

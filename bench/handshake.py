@@ -24,6 +24,7 @@ class Dialect(enum.Enum):
     REALTIME = b"/v1/realtime?model=bench"
     RESPONSES = b"/v1/responses"
     CHAT = b"/v1/chat/completions"  # POST and server-sent events: see openings.py
+    HUB = b"/api/v1/ws"  # events of topics: see hub_frames.py
 
     @property
     def greets(self) -> bool:

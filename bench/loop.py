@@ -69,6 +69,12 @@ class Loop:
         del self._peers[peer.fd]
         peer.sock.close()
 
+    def end(self) -> None:
+        """Close every peer, and the loop."""
+        for peer in [*self._peers.values()]:
+            self.close(peer)
+        self._epoll.close()
+
     def has(self, peer: Peer) -> bool:
         """Whether ``peer`` is here and not closed."""
         return self._peers.get(peer.fd) is peer

@@ -29,6 +29,7 @@ STOP_S: Final = 5.0
 _POLL_S: Final = 0.01
 _LOG_TAIL_BYTES: Final = 2000
 
+_PUBLISHES: Final = 'role = "publisher"\n'
 _COMPATIBLE: Final = 'provider = "compatible"\n'
 _SPARK: Final = """\
 provider = "spark"
@@ -37,13 +38,16 @@ timeouts = { first_frame_s = 60.0, idle_s = 600.0, total_s = 3600.0 }
 """
 
 
+_PROGRAMS: Final = {Dialect.CHAT: "bare_chat.py", Dialect.HUB: "hub_bare.py"}
+
+
 class RelayKind(enum.StrEnum):
     """What stands between the clients and the upstream."""
 
     RELAYD = "relayd"
     COLD = "cold"  # relayd that opens no socket ahead of need
     HAPROXY = "haproxy"
-    BARE = "bare"  # a Trio relay that does the least, bare.py and bare_chat.py
+    BARE = "bare"  # what does the least: bare.py, bare_chat.py, hub_bare.py
     DIRECT = "direct"  # nothing: the generator against itself
 
 
@@ -93,6 +97,11 @@ def default_relayd() -> Path:
 def haproxy_command() -> str | None:
     """The ``haproxy`` on PATH, where Debian puts it outside of a user's PATH too."""
     return shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+
+
+def log_of(wiring: Wiring) -> Path:
+    """Where relayd writes its log; there is none where another relay runs."""
+    return wiring.directory / "relayd.log"
 
 
 def start(kind: RelayKind, wiring: Wiring, listener: socket.socket) -> _Starting:
@@ -148,7 +157,7 @@ prewarm = {wiring.ready}
 [[keys]]
 name = "bench"
 secret = {_quoted(wiring.secret)}
-
+{_PUBLISHES if wiring.dialect is Dialect.HUB else ""}
 [[accounts]]
 name = "bench-upstream"
 base_url = {_quoted(f"{scheme}://{host}:{port}{'' if is_chat else '/v1'}")}
@@ -197,7 +206,7 @@ _Starting = contextlib.AbstractContextManager[Running]
 def _relayd(wiring: Wiring) -> Iterator[Running]:
     config = wiring.directory / "relayd.toml"
     config.write_text(relayd_config(wiring))
-    log = wiring.directory / "relayd.log"
+    log = log_of(wiring)
     command = [str(wiring.relayd), "serve", "--config", str(config)]
     with _child(command, wiring, log) as child:
         yield Running(_started_address(child, log), child.pid)
@@ -219,11 +228,12 @@ def _haproxy(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def _bare(wiring: Wiring, listener: socket.socket) -> Iterator[Running]:
-    upstream_host, upstream_port = wiring.upstream
     # -P: the modules beside the program are not to be found under their bare names.
-    program = "bare_chat.py" if wiring.dialect is Dialect.CHAT else "bare.py"
+    program = _PROGRAMS.get(wiring.dialect, "bare.py")
     command = [sys.executable, "-P", str(Path(__file__).with_name(program))]
-    command += [str(listener.fileno()), upstream_host, str(upstream_port)]
+    command += [str(listener.fileno())]
+    if wiring.dialect is not Dialect.HUB:
+        command += map(str, wiring.upstream)
     log = wiring.directory / "bare.log"
     with _child(command, wiring, log, keep_fd=listener.fileno()) as child:
         host, port = listener.getsockname()

@@ -124,6 +124,8 @@ def summarise(
             "gap_ms": row.gap_ms,
             "round_trip_ms": row.round_trip_ms,
             "ready": row.ready,
+            "topics": row.topics,
+            "publishers": row.publishers,
             "seconds": seconds,
             "runs": max(sum(run.relay is kind for run in runs) for kind in RelayKind),
         },

@@ -24,6 +24,7 @@ class Traffic(enum.Enum):
     CLAIMS = "claims"  # the same of a pool's book, whose sockets are numbers
     CHUNKS = "chunks"  # upstream to client, pieces of one long answer each
     FIRST = "first"  # requests, by a timetable, each with an upstream socket of its own
+    EVENTS = "events"  # published by a timetable, and delivered to all who follow their topic
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +36,16 @@ class Row:
         summary: One sentence for the help text and the README.
         traffic: What its sessions carry.
         sessions: How many there are; for ``CHURN``, how many are under way at once; for ``LEASES``
-            and ``CLAIMS``, slots of the pool.
-        rate_per_s: Messages or turns per session and second, where traffic is paced.
+            and ``CLAIMS``, slots of the pool; for ``EVENTS``, subscribers of all topics together,
+            as many for each.
+        rate_per_s: Messages or turns per session and second, where traffic is paced; events per
+            topic and second.
         gap_ms: Between two events of a turn; 0: they come at once.
         round_trip_ms: How far away the upstream seems to be, on sockets of ``FIRST``.
         ready: Sockets that relayd opens ahead of need.
+        topics: Of the hub.
+        publishers: Programs that publish in them, each in as many.
+        stops: Whether one subscriber stops reading, is cut off and comes back.
         tls: Whether the upstream speaks TLS 1.3.
         dialect: What the sessions speak.
         beside: What relayd's figures are divided by; ``None``: nothing does the same.
@@ -53,6 +59,9 @@ class Row:
     gap_ms: float = 0.0
     round_trip_ms: float = 0.0
     ready: int = 0
+    topics: int = 0
+    publishers: int = 0
+    stops: bool = False
     tls: bool = False
     dialect: Dialect = Dialect.REALTIME
     beside: RelayKind | None = RelayKind.HAPROXY
@@ -71,7 +80,7 @@ class Row:
         """What can be measured at all."""
         if self.beside is None:
             return frozenset({RelayKind.RELAYD})
-        if self.dialect is Dialect.CHAT:  # nothing else makes events of frames
+        if self.dialect in {Dialect.CHAT, Dialect.HUB}:  # nothing else does what is asked there
             return frozenset(self.compared)
         no_tls = {RelayKind.BARE, RelayKind.DIRECT}
         return frozenset(RelayKind) - {RelayKind.COLD} - (no_tls if self.tls else set())
@@ -89,6 +98,8 @@ class Row:
                 return 0
             case Traffic.LEASES:
                 return self.sessions
+            case Traffic.EVENTS:
+                return self.sessions + self.publishers
             case _:
                 return 2 * self.sessions
 
@@ -225,6 +236,51 @@ _ROWS: Final = (
         tls=True,
         dialect=Dialect.CHAT,
         beside=RelayKind.COLD,
+    ),
+    Row(
+        name="hub-fan-10",
+        summary="events of one topic to 2,000 subscribers, 10 a second",
+        traffic=Traffic.EVENTS,
+        sessions=2000,
+        rate_per_s=10.0,
+        topics=1,
+        publishers=1,
+        dialect=Dialect.HUB,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="hub-fan-50",
+        summary="events of one topic to 2,000 subscribers, 50 a second",
+        traffic=Traffic.EVENTS,
+        sessions=2000,
+        rate_per_s=50.0,
+        topics=1,
+        publishers=1,
+        dialect=Dialect.HUB,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="hub-topics",
+        summary="events of 50 topics, 40 a second each, to 40 subscribers of each",
+        traffic=Traffic.EVENTS,
+        sessions=2000,
+        rate_per_s=40.0,
+        topics=50,
+        publishers=5,
+        dialect=Dialect.HUB,
+        beside=RelayKind.BARE,
+    ),
+    Row(
+        name="hub-stopped",
+        summary="one topic to 2,000 subscribers, of whom one stops reading for a while",
+        traffic=Traffic.EVENTS,
+        sessions=2000,
+        rate_per_s=50.0,
+        topics=1,
+        publishers=1,
+        stops=True,
+        dialect=Dialect.HUB,
+        beside=None,
     ),
 )
 ROWS: Final = {row.name: row for row in _ROWS}

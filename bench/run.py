@@ -87,8 +87,8 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relayd-bench-")))
         tls, trusted = certificates.make(directory) if row.tls else (None, None)
-        upstream = stack.enter_context(_listening())
-        front = stack.enter_context(_listening())
+        upstream = stack.enter_context(listening())
+        front = stack.enter_context(listening())
         lifetime_s = 2 * ESTABLISH_S + WARM_UP_S + setting.seconds + DRAIN_S
         board = Board(2 * setting.workers, lifetime_s=lifetime_s)
         upstreams = [
@@ -102,7 +102,7 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
         ]
         wiring = Wiring(
             directory=directory,
-            upstream=_address(upstream),
+            upstream=address_of(upstream),
             trusted=trusted,
             secret=f"bench-{secrets.token_hex(16)}",
             cpus=setting.relay_cpus,
@@ -128,21 +128,21 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
 def _measure_pool(row: Row, setting: Setting) -> Run:
     """Run a row of the pool once: a process in the relay's place is the pool and who asks it."""
     with contextlib.ExitStack() as stack:
-        upstream = stack.enter_context(_listening())
+        upstream = stack.enter_context(listening())
         board = Board(2, lifetime_s=2 * ESTABLISH_S + WARM_UP_S + setting.seconds)
         holder = Worker(partial(leases.Holder, upstream, board=board), cpus=setting.load_cpus)
         asker = Worker(
             partial(
                 leases.Asker if row.traffic is Traffic.LEASES else leases.Bookkeeper,
                 row.sessions,
-                _address(upstream),
+                address_of(upstream),
                 board=board,
                 tally=board.tally(1),
             ),
             cpus=setting.relay_cpus,
         )
         workers = [stack.enter_context(worker) for worker in (holder, asker)]
-        relay = Running(_address(upstream), asker.pid)
+        relay = Running(address_of(upstream), asker.pid)
         figures = _Bench(row, setting, board, relay, workers[:1], workers[1:]).traffic()
         return Run(RelayKind.RELAYD, figures, limit_of(figures, planned_per_s=0.0))
 
@@ -268,13 +268,13 @@ def _joined(workers: Sequence[Worker]) -> array[int]:
     return first
 
 
-def _listening() -> socket.socket:
+def listening() -> socket.socket:
     """A non-blocking socket that listens on a free port of 127.0.0.1."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.settimeout(0)
     return listener
 
 
-def _address(listener: socket.socket) -> tuple[str, int]:
+def address_of(listener: socket.socket) -> tuple[str, int]:
     host, port = listener.getsockname()
     return host, port

@@ -20,6 +20,7 @@ _TABLES: Final = (
     (Dialect.RESPONSES, RelayKind.BARE, "bare relay"),
     (Dialect.CHAT, RelayKind.BARE, "bare relay"),
     (Dialect.CHAT, RelayKind.COLD, "none ready"),
+    (Dialect.HUB, RelayKind.BARE, "bare broadcaster"),
 )
 
 

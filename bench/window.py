@@ -25,9 +25,17 @@ _COMPLETED: Final = {
     Traffic.CLAIMS: ("lease", "us", 1e6),
     Traffic.CHUNKS: ("chunk", "us", 1e6),
     Traffic.FIRST: ("answer", "us", 1e6),
+    Traffic.EVENTS: ("delivery", "us", 1e6),
 }
 """Traffic that is counted in what was completed: its noun, and the unit of CPU for each."""
-_PLANNED: Final = ("messages_per_s", "turns_per_s", "chunks_per_s", "answers_per_s")
+_PLURALS: Final = {"delivery": "deliveries"}  # of the others, with an s
+_PLANNED: Final = (
+    "messages_per_s",
+    "turns_per_s",
+    "chunks_per_s",
+    "answers_per_s",
+    "deliveries_per_s",
+)
 """What a timetable asks for, by the row's noun."""
 HELD_SHARE: Final = 0.99
 """A timetable of which this share arrived in time was held."""
@@ -53,7 +61,7 @@ class Sample:
         relay_busy_s: How long the relay's CPUs have been busy, with whatever.
         received_bytes: What the receiving side has received.
         completed: Sessions that were opened and closed; turns, answers or leases that ended;
-            pieces of answers that were received.
+            pieces of answers or events that were received.
         accepted: Sessions that the upstream has accepted.
     """
 
@@ -69,7 +77,7 @@ class Sample:
 def traffic_figures(
     before: Sample, after: Sample, traffic: Traffic, *, load_cpus: int
 ) -> dict[str, float]:
-    """The figures of a window: per message, session, turn or lease, per second, and CPU shares.
+    """The figures of a window: per message, session, turn and so on, per second, and CPU shares.
 
     Where nothing arrived, the figures per message are left out.
     """
@@ -90,11 +98,12 @@ def traffic_figures(
         frame_bytes = APPEND_FRAME_BYTES if traffic is Traffic.APPEND else DELTA_FRAME_BYTES
         count = (after.received_bytes - before.received_bytes) // frame_bytes
         noun, unit, scale = "message", "us", 1e6
-    figures[f"{noun}s"] = count
-    figures[f"{noun}s_per_s"] = count / elapsed_s
+    nouns = _PLURALS.get(noun, f"{noun}s")
+    figures[nouns] = count
+    figures[f"{nouns}_per_s"] = count / elapsed_s
     if count and relay_cpu_s > 0:
         figures[f"cpu_{unit}_per_{noun}"] = relay_cpu_s / count * scale
-        figures[f"{noun}s_per_cpu_s"] = count / relay_cpu_s
+        figures[f"{nouns}_per_cpu_s"] = count / relay_cpu_s
     return figures
 
 

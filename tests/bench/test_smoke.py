@@ -12,7 +12,7 @@ from bench.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH_S = 120
-COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers")
+COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers", "deliveries")
 
 
 @pytest.mark.slow
@@ -32,6 +32,10 @@ COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers")
         "chat-chunk",
         "chat-paced",
         "chat-first",
+        "hub-fan-10",
+        "hub-fan-50",
+        "hub-topics",
+        "hub-stopped",
     ],
 )
 def test_a_quick_run_measures_relayd_and_what_it_is_compared_with(row: str, tmp_path: Path) -> None:

@@ -67,19 +67,22 @@ def test_churn_counts_sessions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("traffic", "noun"),
+    ("traffic", "noun", "nouns"),
     [
-        (Traffic.TURNS, "turn"),
-        (Traffic.LEASES, "lease"),
-        (Traffic.CLAIMS, "lease"),
-        (Traffic.CHUNKS, "chunk"),
-        (Traffic.FIRST, "answer"),
+        (Traffic.TURNS, "turn", "turns"),
+        (Traffic.LEASES, "lease", "leases"),
+        (Traffic.CLAIMS, "lease", "leases"),
+        (Traffic.CHUNKS, "chunk", "chunks"),
+        (Traffic.FIRST, "answer", "answers"),
+        (Traffic.EVENTS, "delivery", "deliveries"),
     ],
 )
-def test_what_is_completed_is_counted_by_its_own_name(traffic: Traffic, noun: str) -> None:
+def test_what_is_completed_is_counted_by_its_own_name(
+    traffic: Traffic, noun: str, nouns: str
+) -> None:
     figures = traffic_figures(START, after(relay_cpu_s=1.5, completed=1010), traffic, load_cpus=1)
 
-    assert figures[f"{noun}s"] == 1000
+    assert figures[nouns] == 1000
     assert figures[f"cpu_us_per_{noun}"] == 500
 
 
