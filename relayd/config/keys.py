@@ -181,8 +181,9 @@ class KeySettings:
         metadata=about(
             Word(tuple(map(str, BusyLane))),
             "What a request of the responses dialect does where another one is running in its"
-            " lane: wait for its end, or end it as `preempted`, and with it the upstream socket:"
-            " other lanes on that socket end too.",
+            " lane: wait for its end, or end it as `preempted`, and with it the upstream socket."
+            " Lanes of a key that preempts have sockets of their own; those that go on from what"
+            " lives on one socket share it, and end together.",
         ),
     )
     recovery: Recovery = attrs.field(

@@ -15,7 +15,10 @@ class Row:
             is billed by time.
         source: ``response``, ``transcription`` or ``time``.
         ended_at: When it ended, in seconds since the epoch, UTC.
-        transport: ``websocket``; others as other dialects come.
+        transport: What the dialect's upstreams speak: ``websocket`` in every row of this version,
+            also where a Spark account was asked over its vendor's HTTP interface instead. It says
+            nothing of the client's side: one that came by HTTP has its request's id for a
+            ``session_id``.
         model: What the client asked for, else what the upstream said it is.
         upstream_model: What was priced: the account's own name for it.
         tag: The client's own word for what it is doing (``x-relayd-tag``), if it gave one.

@@ -13,6 +13,7 @@ from relayd.core import endings
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
 from relayd.core.refusals import STATUS
 from relayd.observe.events import EVENTS, FIELDS
+from relayd.observe.metrics_labels import POOL_WORDS, TURN_ABORTS, TURN_FAULTS, TURN_STATUSES
 
 PATH: Final = Path(__file__).parents[2] / "docs" / "events.md"
 
@@ -43,6 +44,13 @@ The `reason` of `connection.refused`, which is also `error.code` in the JSON bod
 status. Status 0: nobody was left to send one to.
 """
 
+_WORDS: Final = """\
+The `reason` of `turn.ended` is a status of the upstream's, one of the endings above, or a word for
+the turn alone. That of a slot or a lease is a word of the pool's or, of a socket that broke while
+it was leased, the one that ended its turns. [operating.md](operating.md#the-pool) says what to do
+about them, [connecting.md](connecting.md) what a client is told.
+"""
+
 
 def document() -> str:
     """The whole text of ``docs/events.md``."""
@@ -55,6 +63,9 @@ def document() -> str:
         "## Endings\n",
         _ENDINGS,
         _table(("reason", "fault", "to the client", "to the upstream"), _ending_rows()),
+        "## Turns and the pool\n",
+        _WORDS,
+        _table(("of", "words"), ((of, ", ".join(map(_code, words))) for of, words in _WORDS_OF)),
         "## Refusals\n",
         _REFUSALS,
         _table(("status", "code words"), _refusal_rows()),
@@ -105,7 +116,19 @@ def _to_upstream(reason: Reason, ending: Ending) -> str:
 def _refusal_rows() -> Iterable[tuple[str, str]]:
     for status in sorted(set(STATUS.values())):
         codes = [code for code, its_status in STATUS.items() if its_status == status]
-        yield str(status), ", ".join(f"`{code}`" for code in codes)
+        yield str(status), ", ".join(map(_code, codes))
+
+
+_WORDS_OF: Final = (
+    ("statuses", TURN_STATUSES),
+    ("turns of the responses dialect", TURN_ABORTS),
+    ("turns of the chat dialect", TURN_FAULTS),
+    ("the pool", POOL_WORDS),
+)
+
+
+def _code(word: str) -> str:
+    return f"`{word}`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -96,6 +96,11 @@ def get_logger() -> Logger:
     return logger
 
 
+def shows(level: str) -> bool:
+    """Whether lines of ``level`` are written. For who says much that is rarely wanted."""
+    return LEVELS[level] >= _output.level
+
+
 def flush() -> bool:
     """Send what standard output takes now; whether nothing is left."""
     return _output.writer is None or _output.writer.flush()

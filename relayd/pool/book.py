@@ -66,8 +66,12 @@ class Book(Generic[S]):
         return self._shelves[slot.account].is_alive(slot, now)
 
     def statistics(self, now: float) -> tuple[AccountPool, ...]:
-        """Each account's pool, by name."""
-        return tuple(self._shelves[name].statistics(now) for name in sorted(self._shelves))
+        """Each account's pool, by name; of one that is gone, for as long as it has a slot."""
+        return tuple(
+            shelf.statistics(now)
+            for name, shelf in sorted(self._shelves.items())
+            if name in self._credentials or not shelf.is_empty
+        )
 
     # -- what is to be done
 

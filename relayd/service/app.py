@@ -21,6 +21,7 @@ from relayd.dialect.meter import Refuse
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger, lines_lost
+from relayd.pool.pool import Pool
 from relayd.protocol.frames import MASK_COMPILED
 from relayd.service import watchdog
 from relayd.service.acceptor import Acceptor
@@ -146,8 +147,8 @@ async def _run(
     core.start_soon(_run_within, beneath, parts.ground.reactor.run)
     writing = trio.CancelScope(shield=True)
     core.start_soon(_run_books, writing, parts.ground.books)
-    pooling = trio.CancelScope(shield=True)
-    core.start_soon(_run_within, pooling, parts.responses.pool.run)
+    pooling, pooled = trio.CancelScope(shield=True), trio.Event()
+    core.start_soon(_run_pool, pooling, parts.responses.pool, pooled)
     chatting = trio.CancelScope(shield=True)
     core.start_soon(_run_within, chatting, parts.chat.run)
     try:
@@ -174,6 +175,8 @@ async def _run(
             await _drain(parts, core, connections)
     finally:
         pooling.cancel(reason="stopped")
+        with trio.CancelScope(shield=True):  # it closes what it has at once, and says so
+            await pooled.wait()
         chatting.cancel(reason="stopped")
         beneath.cancel(reason="stopped")
         writing.cancel(reason="stopped")
@@ -264,6 +267,14 @@ async def _run_books(scope: trio.CancelScope, books: Books) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(books.limits.run)
             nursery.start_soon(books.ledger.run)
+
+
+async def _run_pool(scope: trio.CancelScope, pool: Pool, ended: trio.Event) -> None:
+    try:
+        with scope:
+            await pool.run()
+    finally:
+        ended.set()
 
 
 async def _stop_when_told(stopping: trio.Event, connections: trio.CancelScope) -> None:

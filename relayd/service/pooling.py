@@ -14,7 +14,7 @@ from relayd.core.hold import HoldBudget
 from relayd.dialect import responses
 from relayd.observe.bus import Bus
 from relayd.observe.events import LogEvent
-from relayd.observe.logs import get_logger
+from relayd.observe.logs import get_logger, shows
 from relayd.pool.errors import DialTimeout
 from relayd.pool.events import PoolEvent, PoolEventKind, PoolEvents
 from relayd.pool.identity import Identity
@@ -25,16 +25,13 @@ from relayd.session.attempts import AttemptFailed
 from relayd.session.books import Books
 from relayd.session.connecting import Connector
 from relayd.session.entries import milliseconds
-from relayd.session.responses.chains import Chains
+from relayd.session.responses.chains import NAMES_MAX, Chains
 from relayd.session.responses.shared import Shared, opener_of
 from relayd.state.memory import MemoryStore
 from relayd.transport.errors import DialError, DialErrorKind
 from relayd.transport.reactor import Reactor
 
 log = get_logger()
-
-CHAINS_MAX: Final = 65_536
-"""Responses, sessions and tool calls that are remembered in this process."""
 
 _WARNINGS: Final = frozenset({PoolEventKind.SLOT_BROKEN, PoolEventKind.LEASE_REFUSED})
 
@@ -88,6 +85,8 @@ def _write_failure(account: str, reason: str, message: str) -> None:
 
 def write_line(event: PoolEvent) -> None:
     """The line of one event."""
+    if event.kind is PoolEventKind.LEASE_RELEASED and not shows("debug"):
+        return  # there is one for each turn
     fields: dict[str, object] = {
         "account": event.account,
         "slot": event.slot,
@@ -147,7 +146,7 @@ def shared_of(
         foresight=lambda account: last_used.get(account.name),
     )
     chains = Chains(
-        store=MemoryStore(trio.current_time, entries_max=CHAINS_MAX, forgets=True),
+        store=MemoryStore(trio.current_time, entries_max=NAMES_MAX, forgets=True),
         worker=secrets.token_hex(8),
         failed=books.limits.store_failed,
     )

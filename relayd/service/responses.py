@@ -2,6 +2,12 @@
 
 The status is decided by the first event: an error that comes first is the response's own, with its
 status and in OpenAI's error shape; behind it the stream says what went wrong.
+
+Such a request holds no session, so ``sessions_max``, of the process and of its key, does not count
+it. How many run at once is bounded where their turns are: each has a seat at its account
+(``accounts.sessions_max``; beyond, 503) and a slot of its own in that account's pool
+(``pool.slots_max``; beyond, it waits ``pool.acquire_s`` and gets 503), and what one holds in memory
+counts in ``hold_max_bytes``.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class Clock:
 
     def look_at(self, when: float) -> None:
         """Look again at ``when``, if that is sooner than planned. May be called in the pass."""
-        self._scope.deadline = min(self._scope.deadline, when)
+        if when < self._scope.deadline:  # noqa: PLR1730 - setting it costs, also to what it was
+            self._scope.deadline = when
 
     def turn_began(self, now: float) -> None:
         """A turn was asked for or has started: its time runs."""

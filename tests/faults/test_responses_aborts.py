@@ -33,7 +33,7 @@ from tests.faults.responses import (
     patient_clock,
     playing,
 )
-from tests.faults.wire import BINARY, TEXT, Ending, frame
+from tests.faults.wire import BINARY, CLOSE, TEXT, Ending, frame
 
 PROVOKED: set[Abort] = set()
 """Every row that a test here is about."""
@@ -693,6 +693,20 @@ async def test_a_drain_ends_a_session_that_waits_for_nothing(scenes: ResponsesSt
         assert [each["type"] for each in client.seen].count("error") == 0
         assert {line["reason"] for line in scene.relay.log.of(LogEvent.SESSION_ENDED)} == {"drain"}
         assert broken(scene) == []
+
+
+async def test_the_servers_last_line_is_behind_those_of_its_sockets(scenes: ResponsesStage) -> None:
+    async with scenes.serving() as scene:
+        client = await scene.client()
+        await goes_on(client)
+        await client.wire.send(frame(CLOSE, b""))
+        await scene.relay.log.session_ended()
+        await scene.at_rest()
+        scene.relay.running.drain()
+        await scene.relay.stopped()
+        events = [line["event"] for line in scene.relay.log.lines]
+        assert events.count(LogEvent.SLOT_ROTATED) == 1
+        assert events[-1] == LogEvent.SERVER_STOPPED
 
 
 @row(Abort.DRAINING)

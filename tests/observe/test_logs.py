@@ -51,6 +51,14 @@ def crash(log: logs.Logger) -> None:
         log.exception(LogEvent.SESSION_CRASHED, session_id="s1")
 
 
+def test_it_is_known_before_a_line_is_made_whether_it_is_written() -> None:
+    logs.configure("json", "warning", io.BytesIO())
+    shown = [level for level in logs.LEVELS if logs.shows(level)]
+    assert shown == ["warning", "error", "critical"]
+    logs.set_level("debug")
+    assert logs.shows("debug")
+
+
 def test_a_line_starts_with_time_level_and_event_and_ends_with_a_newline() -> None:
     text = written(lambda log: log.info(LogEvent.ACCOUNT_COOLED, account="a"))
 

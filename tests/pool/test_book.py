@@ -139,9 +139,10 @@ def test_an_account_that_is_gone_is_forgotten_with_its_last_slot() -> None:
     assert len(desk.book.statistics(desk.now)) == 1
     desk.give(lease)
     assert desk.swept() == [("slot.rotated", "account_changed")]
-    desk.book.apply(SETTINGS, {}, desk.now)
 
     assert desk.book.statistics(desk.now) == ()
+    desk.book.apply(SETTINGS, {}, desk.now)
+    assert repr(desk.book) == "<Book slots=0 accounts=0>"
 
 
 def test_statistics_are_by_account() -> None:

@@ -731,7 +731,6 @@ async def test_an_account_that_is_gone_is_served_once_more(autojump_clock: MockC
         assert give(lease)
 
         assert not stage.wire.open
-        stage.pool.apply(PoolSettings(), [])
         assert stage.pool.statistics() == ()
 
 

@@ -14,9 +14,11 @@ from relayd.config.providers import Provider
 from relayd.config.schema import Settings
 from relayd.config.snapshot import Account, Snapshot
 from relayd.observe.events import LogEvent
+from relayd.observe.logs import set_level
 from relayd.pool.errors import DialTimeout
 from relayd.pool.events import Broken, Outcome, PoolEvent, PoolEventKind, Refused, Rotated
 from relayd.routing.classify import unreachable
+from relayd.service import pooling
 from relayd.service.pooling import Telling, pools_of, responses_accounts
 from relayd.session.attempts import AttemptFailed
 from relayd.transport.errors import DialError, DialErrorKind
@@ -92,6 +94,21 @@ def test_what_happens_has_one_line_and_is_heard_of(
     del line["ts"]
     assert line == fields
     assert (told.heard, told.crashes) == ([event], 0)
+
+
+def test_a_line_for_each_lease_is_made_only_where_it_is_wanted(
+    log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, made = Told(), list[str]()
+    monkeypatch.setattr(pooling.log, "debug", lambda name, **fields: made.append(name))
+    set_level("info")
+
+    for kind in (PoolEventKind.LEASE_RELEASED, PoolEventKind.SLOT_OPENED):
+        told.telling(happened(kind, Outcome.YIELDED))
+
+    assert made == []
+    assert [line["event"] for line in log_lines.all] == [LogEvent.SLOT_OPENED]
+    assert len(told.heard) == 2
 
 
 @pytest.mark.parametrize(

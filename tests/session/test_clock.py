@@ -487,3 +487,24 @@ async def test_the_bill_is_looked_at_when_it_is_due(
         nursery.cancel_scope.cancel()
 
     assert {0.0, 7.0, 14.0} <= {round(when, 3) for when in looked}
+
+
+async def test_it_looks_again_when_the_first_of_several_asks_for_it(
+    autojump_clock: MockClock, stage: Stage, nursery: trio.Nursery
+) -> None:
+    looks: list[float] = []
+
+    def look(now: float) -> float:
+        looks.append(now - begin)
+        return math.inf
+
+    begin = trio.current_time()
+    stage.clock.bill = look
+    nursery.start_soon(stage.clock.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for wait_s in (3.0, 2.0, 4.0):  # behind the first, the others are no change or a sooner one
+        stage.clock.look_at(begin + wait_s)
+    await trio.sleep(5.0)
+    nursery.cancel_scope.cancel()
+
+    assert looks == [0.0, 2.0]

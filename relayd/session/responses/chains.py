@@ -4,7 +4,8 @@ A service keeps recent responses in the memory of the connection that made them;
 stored exists nowhere else. So relayd remembers for each response its account, socket and lane, for
 each tool call that waits for its output the response that asked for it, and for each session that
 names itself the account it was served by. All of it is kept per tenant, for an hour, and is a
-memory: what is forgotten costs a client one more request, nothing else.
+memory: what is forgotten costs a client one more request, nothing else. Where there is too much of
+it, a tenant that has no more than its share forgets nothing.
 
 Keys hold SHA-256 digests of what clients and upstreams call things, so that no name of theirs is
 too long or looks like another's.
@@ -18,8 +19,10 @@ from typing import Final, TypeVar
 
 import attrs
 import msgspec
+import trio
 
 from relayd.pool.identity import SlotRef
+from relayd.session.responses.shares import Shares
 from relayd.state.store import Store, StoreError
 
 TTL_S: Final = 3600.0
@@ -27,6 +30,9 @@ TTL_S: Final = 3600.0
 
 CALLS_MAX: Final = 128
 """Tool calls of one response that are remembered as waiting."""
+
+NAMES_MAX: Final = 65_536
+"""Responses, their owners, sessions and tool calls that one process remembers."""
 
 _T = TypeVar("_T")
 
@@ -68,11 +74,13 @@ class Chains:
         store: Where it is remembered.
         worker: This process's name in it.
         failed: Hears that the store did not answer; what it was asked for counts as forgotten.
+        shares: Says who forgets something when it is too much.
     """
 
     store: Store
     worker: str
     failed: Callable[[StoreError], None]
+    shares: Shares = attrs.field(factory=lambda: Shares(names_max=NAMES_MAX, ttl_s=TTL_S))
 
     async def find(self, tenant: str, response_id: str) -> Chain | None:
         """Where the response lives, if that is known."""
@@ -81,10 +89,10 @@ class Chains:
     async def note(self, tenant: str, response_id: str, chain: Chain, calls: Iterable[str]) -> None:
         """Remember where a response lives, and which tool calls of it wait for their outputs."""
         digest = _digest(response_id)
-        await self._put(_named("chain", tenant, digest), _encode(chain))
-        await self._put(_named("owner", "", digest), _encode(tenant))
+        await self._put(tenant, _named("chain", tenant, digest), _encode(chain))
+        await self._put(tenant, _named("owner", "", digest), _encode(tenant))
         for call_id in list(calls)[:CALLS_MAX]:
-            await self._put(_name("call", tenant, call_id), _encode(response_id))
+            await self._put(tenant, _name("call", tenant, call_id), _encode(response_id))
 
     async def is_anothers(self, tenant: str, response_id: str) -> bool:
         """Whether another tenant is known to have made the response."""
@@ -93,7 +101,7 @@ class Chains:
 
     async def forget(self, tenant: str, response_id: str) -> None:
         """The response is gone from its socket: a request that went on from it has failed."""
-        await self._drop(_name("chain", tenant, response_id))
+        await self._drop(tenant, _name("chain", tenant, response_id))
 
     async def asked_by(self, tenant: str, call_ids: Iterable[str]) -> str | None:
         """The one response whose waiting tool calls these are; ``None`` if there is no such one."""
@@ -105,7 +113,7 @@ class Chains:
     async def answered(self, tenant: str, call_ids: Iterable[str]) -> None:
         """These tool calls have their outputs: they wait no longer."""
         for call_id in list(call_ids)[:CALLS_MAX]:
-            await self._drop(_name("call", tenant, call_id))
+            await self._drop(tenant, _name("call", tenant, call_id))
 
     async def account_of(self, tenant: str, session: str) -> str | None:
         """The account that last served the session of this name."""
@@ -113,7 +121,7 @@ class Chains:
 
     async def served_by(self, tenant: str, session: str, account: str) -> None:
         """Remember which account serves the session of this name."""
-        await self._put(_name("session", tenant, session), _encode(account))
+        await self._put(tenant, _name("session", tenant, session), _encode(account))
 
     # -- what they share
 
@@ -128,13 +136,21 @@ class Chains:
         except msgspec.DecodeError:
             return None  # written by another version: as good as forgotten
 
-    async def _put(self, name: str, value: bytes) -> None:
+    async def _put(self, tenant: str, name: str, value: bytes) -> None:
+        """Keep ``value``, as one of the tenant's names."""
+        for_it = self.shares.keep(tenant, name, trio.current_time())
+        if for_it is not None:
+            await self._remove(for_it)
         try:
             await self.store.put(name, value, ttl_s=TTL_S)
         except StoreError as error:
             self.failed(error)
 
-    async def _drop(self, name: str) -> None:
+    async def _drop(self, tenant: str, name: str) -> None:
+        self.shares.drop(tenant, name)
+        await self._remove(name)
+
+    async def _remove(self, name: str) -> None:
         try:
             value = await self.store.get(name)
             if value is not None:

@@ -138,6 +138,7 @@ class Holder:
         over: Whether the lease is.
         blamed: Whether its account has been judged for how it went.
         torn: Whether the client is inside a message that nobody can finish.
+        lost_by: How the upstream's bytes came to an end under it, if they did.
     """
 
     lease: Lease
@@ -151,6 +152,7 @@ class Holder:
     over: bool = attrs.field(default=False, init=False)
     blamed: bool = attrs.field(default=False, init=False)
     torn: bool = attrs.field(default=False, init=False)
+    lost_by: Event | None = attrs.field(default=None, init=False)
     _runs: dict[str | None, Run] = attrs.field(factory=dict, init=False)
     _begun: int = attrs.field(default=0, init=False)
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
@@ -254,6 +256,7 @@ class Holder:
             return
         if isinstance(event, Crash):
             self.crashed(event.error)
+        self.lost_by = event
         self._lose(_meaning(event))
 
     def abandon(self, abort: Abort, mine: Run | None = None) -> bool:

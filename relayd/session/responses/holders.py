@@ -43,6 +43,8 @@ class Holders:
         crashed: Hears of a bug that ended a lease.
         client: Where events go.
         collector: What takes them, where there is no such socket.
+        shares: Whether lanes share a lease where they can. Where they do not, two turns are on one
+            socket only if what they go on from lives there.
     """
 
     shared: Shared
@@ -50,6 +52,7 @@ class Holders:
     crashed: Callable[[Exception], None]
     client: Endpoint | None = None
     collector: Collector | None = None
+    shares: bool = True
     _holders: list[Holder] = attrs.field(factory=list, init=False)
     _acquiring: dict[str, trio.Lock] = attrs.field(factory=dict, init=False)
     _gone: tuple[int, int] = attrs.field(default=(0, 0), init=False)
@@ -95,10 +98,11 @@ class Holders:
         if not account.lanes:
             lease = await self._acquire(account, identity, pinned, lane, deadline)
             return self._begin_on_new(lease, lane, running, payload)
-        holder = self._joined(account, pinned, lane)
+        alone = pinned is None and not self.shares
+        holder = None if alone else self._joined(account, pinned, lane)
         if holder is not None:
             return holder.begin(lane, running, payload, trio.current_time())
-        if pinned is not None:  # nobody else can use what it waits for
+        if alone or pinned is not None:  # no other turn can use what it waits for
             lease = await self._acquire(account, identity, pinned, lane, deadline)
             return self._begin_on_new(lease, lane, running, payload)
         # One at a time: whoever comes second finds the lease of the first.

@@ -129,6 +129,7 @@ class ResponsesSession(Living):
                     nursery=nursery,
                     crashed=self.reporter.crashed,
                     client=client,
+                    shares=self.key.busy_lane is not BusyLane.PREEMPT,  # it closes whole sockets
                 )
                 self.upstream.holders, self._nursery = holders, nursery
                 self._desk = Desk(

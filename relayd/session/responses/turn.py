@@ -22,14 +22,13 @@ from relayd.dialect.responses_aborts import CONSEQUENCES, Abort
 from relayd.dialect.responses_aborts import Outcome as Remains
 from relayd.dialect.responses_client import Create, rewritten
 from relayd.dialect.responses_errors import incomplete_event
-from relayd.dialect.responses_faults import TurnError
 from relayd.dialect.responses_turns import Running, Terminal
 from relayd.pool.errors import AcquireTimeout, DialTimeout, PinnedGone, PoolClosed
 from relayd.routing.roster import Seat
 from relayd.session.attempts import AttemptFailed
 from relayd.session.entries import milliseconds
 from relayd.session.responses.accounting import Bill, usage_of
-from relayd.session.responses.blame import blamed_for, judge, trust
+from relayd.session.responses.blame import Blame, trust
 from relayd.session.responses.desk import Desk
 from relayd.session.responses.faults import (
     NO_ROOM,
@@ -69,18 +68,18 @@ class Asked:
     run: Run | None = attrs.field(default=None, init=False)
     behind: list[bytes] = attrs.field(factory=list, init=False)
     _way: Way = attrs.field(init=False)
+    _blame: Blame = attrs.field(init=False)
     _bill: Bill | None = attrs.field(default=None, init=False)
     _telling: Telling = attrs.field(init=False)  # there is one as soon as there is a bill
     _queue_ms: float = attrs.field(default=0.0, init=False)
     _attempts: int = attrs.field(default=0, init=False)
-    _limited: bool = attrs.field(default=False, init=False)
     _begun_at: float = attrs.field(default=0.0, init=False)
     _lapsed: bool = attrs.field(default=False, init=False)
     _error: Abort | None = attrs.field(default=None, init=False)  # that its client was sent
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._way = Way(desk=self.desk, create=self.create)
+        self._way, self._blame = Way(desk=self.desk, create=self.create), Blame(self.desk)
         if self.desk.grant.key.busy_lane is BusyLane.PREEMPT:  # others need no scope of their own
             self._scope = trio.CancelScope()
 
@@ -106,7 +105,7 @@ class Asked:
             return  # it has ended, and will be gone in a moment
         run = self.run
         if run is None or not run.holder.abandon(Abort.PREEMPTED, mine=run):
-            assert self._scope is not None, "its key has lanes that are pre-empted"
+            assert self._scope is not None, "its key has lanes that are preempted"
             self._scope.cancel(reason=Abort.PREEMPTED.value)
 
     def crashed(self) -> None:
@@ -285,6 +284,7 @@ class Asked:
                     self._lapsed = True
                     return
                 case Lost(abort):
+                    self._blame.lost(run, seat)
                     raise stopped_by_loss(
                         abort, run.running, shown=self.shown_response_id, attempts=self._attempts
                     )
@@ -293,7 +293,7 @@ class Asked:
         """The upstream has ended a response."""
         now, error = trio.current_time(), end.error
         if error is not None and error.concerns_account:
-            self._blame(end, error, run, seat)
+            self._blame.failed(end, error, run, seat)
         elif end.running.created_at is not None:
             latency_ms = (end.running.created_at - run.sent_at) * 1000
             trust(self.desk.shared, seat, latency_ms, now)
@@ -310,16 +310,6 @@ class Asked:
         assert self.run is not None, "what has ended has run"
         with trio.move_on_after(REMEMBER_S, shield=True):
             await self._way.remember(end, self.run.holder.lease)
-
-    def _blame(self, end: Terminal, error: TurnError, run: Run, seat: Seat) -> None:
-        """Judge the account, once for all turns that one event has ended."""
-        shared, headers = self.desk.shared, self.desk.grant.forward_headers
-        wall, before = shared.books.wall(), self._limited
-        self._limited = error.abort is Abort.UPSTREAM_LIMIT
-        failure = blamed_for(end, error, headers, wall, limited_before=before)
-        if failure is not None and not run.holder.blamed:
-            run.holder.blamed = True
-            judge(shared, seat, failure, trio.current_time())
 
     def _charge(self, end: Terminal) -> None:
         assert self._bill is not None, "a turn that runs is paid for"

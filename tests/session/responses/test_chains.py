@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relayd.pool.identity import SlotRef
 from relayd.session.responses.chains import CALLS_MAX, TTL_S, Chain, Chains
+from relayd.session.responses.shares import Shares
 from relayd.state.memory import MemoryStore
 from relayd.state.store import Counted, StoreError
 
@@ -142,3 +143,32 @@ async def test_it_is_known_that_a_response_is_another_tenants() -> None:
     assert await known.is_anothers("u", "resp_1")
     assert not await known.is_anothers("t", "resp_1")
     assert not await known.is_anothers("u", "resp_2")
+
+
+async def test_one_tenant_does_not_push_out_another() -> None:
+    store = MemoryStore(Clock(), entries_max=20, forgets=True)
+    shares = Shares(names_max=20, ttl_s=TTL_S)
+    known = Chains(store=store, worker="w", failed=failing, shares=shares)
+    await known.note("quiet", "resp_q", CHAIN, ["call_q"])
+    await known.served_by("quiet", "mine", "main")
+    for number in range(100):
+        await known.note("loud", f"resp_{number}", CHAIN, [f"call_{number}"])
+
+    assert await known.find("quiet", "resp_q") == CHAIN
+    assert await known.asked_by("quiet", ["call_q"]) == "resp_q"
+    assert await known.account_of("quiet", "mine") == "main"
+    assert await known.is_anothers("loud", "resp_q")  # whose it is stays known as well
+    assert await known.find("loud", "resp_99") == CHAIN
+    assert await known.find("loud", "resp_0") is None
+    assert len(store) == len(shares) == 20
+
+
+async def test_what_is_forgotten_takes_no_room() -> None:
+    shares = Shares(names_max=20, ttl_s=TTL_S)
+    store = MemoryStore(Clock(), forgets=True)
+    known = Chains(store=store, worker="w", failed=failing, shares=shares)
+    await known.note("t", "resp_1", CHAIN, ["call_1"])
+    await known.answered("t", ["call_1"])
+    await known.forget("t", "resp_1")
+
+    assert len(store) == len(shares) == 1  # that it was this tenant's

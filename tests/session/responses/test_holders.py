@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import socket
 
+import attrs
 import pytest
 import trio
 
 from relayd.config.accounts import UpstreamMode
+from relayd.config.keys import BusyLane
 from relayd.config.pools import PoolSettings
 from relayd.observe.events import LogEvent
 from relayd.sim.responses.scenario import Scenario
 from relayd.sim.responses.upstream import ResponsesUpstream
+from tests.faults.harness import KEY
 from tests.faults.responses import (
     CALLING,
     LAST,
@@ -192,6 +195,40 @@ async def said(far: Wire, lane: str, response_id: str) -> None:
     for kind in ("response.created", "response.completed"):
         event = {"type": kind, "stream_id": lane, "response": {"id": response_id}}
         await far.send(frame(TEXT, json.dumps(event).encode(), masked=False))
+
+
+PREEMPTING = attrs.evolve(KEY, busy_lane=BusyLane.PREEMPT)
+
+
+async def test_a_lane_that_is_preempted_takes_no_other_with_it(scenes: ResponsesStage) -> None:
+    async with scenes.serving(key=PREEMPTING) as scene:
+        client = await scene.client()
+        await client.ask(stream_id="b", **playing(Scenario.SILENT_TURN, sim_s="0.3"))
+        await client.until("response.created")
+        await client.ask(stream_id="a", **playing(Scenario.SILENT_AFTER_CREATED))
+        await client.until("response.created")
+        await client.ask("instead", stream_id="a")
+        assert (await client.answer("a"))["type"] == "response.incomplete"
+        assert (await client.answer("b"))["type"] == "response.completed"
+        assert [each for each in client.seen if each["type"] == "error"] == []
+        check_terminals(client.seen, cut=True)
+
+
+async def test_lanes_that_may_be_preempted_share_a_socket_where_their_chain_lives(
+    scenes: ResponsesStage,
+) -> None:
+    async with scenes.serving(key=PREEMPTING) as scene:
+        client = await scene.client()
+        first = await client.turn(stream_id="a", store=False)
+        parent = {"previous_response_id": first["response"]["id"], "store": False}
+        await client.ask(stream_id="a", **parent, **playing(Scenario.SILENT_TURN, sim_s="0.3"))
+        await client.until("response.created")
+        told = await client.turn(stream_id="b", **parent)
+        assert told["type"] == "response.completed"
+        assert (await client.answer("a"))["type"] == "response.completed"
+        lines = await scene.turns_ended(3)
+        assert {line["slot"] for line in lines} == {1}
+        assert lines[1]["wait_ms"] < 100
 
 
 async def test_a_dedicated_socket_is_nobody_elses(scenes: ResponsesStage) -> None:
