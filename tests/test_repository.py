@@ -21,6 +21,7 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
     "relayd/cli/demo_client.py": "tests/cli/test_demo.py",
+    "relayd/observe/metrics_specs.py": "tests/observe/test_metrics_document.py",
     "relayd/core/endings.py": "tests/observe/test_document.py",
     "relayd/service/entrance.py": "tests/faults/test_front_door.py",
     "relayd/service/entries/entry.py": "tests/service/test_door.py",

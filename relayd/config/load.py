@@ -15,6 +15,7 @@ from relayd.config.price_file import prices_path, read_prices
 from relayd.config.schema import (
     AccountSettings,
     DialectSettings,
+    HubSettings,
     KeySettings,
     LedgerSettings,
     LimitSettings,
@@ -134,6 +135,7 @@ def settings_of(
         state=reader.table(StateSettings, document.get("state", {}), "state"),
         ledger=reader.table(LedgerSettings, document.get("ledger", {}), "ledger"),
         dialects=reader.table(DialectSettings, document.get("dialects", {}), "dialects"),
+        hub=reader.table(HubSettings, document.get("hub", {}), "hub"),
         keys=reader.tables(KeySettings, document.get("keys", []), "keys"),
         accounts=reader.tables(AccountSettings, document.get("accounts", []), "accounts"),
     )

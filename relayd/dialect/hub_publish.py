@@ -34,10 +34,23 @@ DIGITS_MAX: Final = 1024
 MESSAGE: Final = "message"
 """The name of an event that a Centrifuge client publishes without one."""
 
+RESERVED: Final = frozenset({"resync_required", "closed", "stats"})
+"""Events that relayd alone tells, wherever they stand: clients act on these without looking at the
+topic, and on the end of a stream or a lost place by throwing away what they have."""
+
+RESERVED_PREFIXES: Final = ("account.", "session.", "turn.", "usage.")
+"""Likewise. No name of council's begins so."""
+
 _SESSION: Final = "session:"
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _LONG_NUMBER: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (DIGITS_MAX + 1))
 _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_UNPAIRED: Final = "not JSON: a \\u escape of half a surrogate pair (RFC 8259 section 8.2)"
+_LONE_SURROGATE: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*+"  # no backslash before it, or escaped ones
+    rb"(?:\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])",
+    re.DOTALL,
+)
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
@@ -134,8 +147,10 @@ def parse_publishing(body: bytes) -> Publishing | Mistake:
             return draft if isinstance(draft, Mistake) else Publishing((draft,), is_batch=False)
         raws = _events(_decode_batch(body).events)
         return raws if isinstance(raws, Mistake) else _read_batch(raws)
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
         return mistake_in(error)
+    except msgspec.DecodeError as error:
+        return malformed(_UNPAIRED) if _LONE_SURROGATE.search(body) else mistake_in(error)
     except RecursionError:
         return malformed("the body is nested too deeply")
 
@@ -188,6 +203,8 @@ def _draft(event: _Event, *, at: str) -> Draft | Mistake:
         return wrong(f"{at}topic", "expected the name of a topic, such as workflow:{id}")
     if not is_event_name(event.event):
         return wrong(f"{at}event", "expected 1 to 64 letters, digits and characters of _ . : -")
+    if event.event in RESERVED or event.event.startswith(RESERVED_PREFIXES):
+        return wrong(f"{at}event", "events of this name are told by relayd alone; use another")
     for name, value in (("session_id", event.session_id), ("node_id", event.node_id)):
         if value is not None and len(value) > NAME_MAX_CHARS:
             return wrong(at + name, f"longer than {NAME_MAX_CHARS} characters")

@@ -9,6 +9,7 @@ import attrs
 from relayd.dialect.hub_event import Position, Publication
 from relayd.dialect.hub_topics import Selector
 from relayd.hub.shared import Shared
+from relayd.hub.waits import Waited
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +52,15 @@ class Past:
 
 @attrs.frozen(kw_only=True)
 class Totals:
-    """The hub in numbers. The latter nine only grow.
+    """The hub in numbers. From ``published`` on they only grow.
 
     Attributes:
         topics: That are known.
         subscribers: Clients that follow something.
+        streams: Those of them that are spoken to by SSE.
         followings: What they follow, altogether.
+        queued_bytes: What waits for them, counted as :attr:`Outbox.size
+            <relayd.hub.outbox.Outbox.size>`.
         remembered: Publications in the rings.
         remembered_bytes: Their bytes.
         published: Events; one in several topics is one.
@@ -68,11 +72,14 @@ class Totals:
         recovered: Clients that asked for what they missed, and got it.
         lost: Clients that asked, and had to load anew.
         forgotten: Topics that were forgotten, since there were too many.
+        waits: How long publications waited.
     """
 
     topics: int
     subscribers: int
+    streams: int
     followings: int
+    queued_bytes: int
     remembered: int
     remembered_bytes: int
     published: int
@@ -84,6 +91,7 @@ class Totals:
     recovered: int
     lost: int
     forgotten: int
+    waits: Waited
 
 
 @attrs.frozen(kw_only=True)

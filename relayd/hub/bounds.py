@@ -32,7 +32,8 @@ class Bounds:
     """What all topics together remember."""
 
     topics_max: int = attrs.field(default=65_536, validator=gt(0))
-    """Topics that are known at all; beyond it those that were silent for longest are forgotten."""
+    """Topics that are known at all; beyond it a tenant that has many forgets those that were
+    silent for longest."""
 
     encoded_bytes_max: int = attrs.field(default=16 * MIB, validator=ge(0))
     """The newest publications, this many bytes of them, keep what was encoded of them.

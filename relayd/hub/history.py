@@ -1,17 +1,16 @@
 """What is remembered of all topics, and within which bounds.
 
-Each topic has a ring. Where all rings together hold too much, those that were silent for longest
-let go of everything, first among those that nobody follows by name. A topic whose ring is empty is
-still known: its numbers go on. Where too many topics are known, the one that was silent for longest
-is forgotten altogether, and of all that are forgotten two numbers remain, a :class:`Mark`. A topic
-that appears goes on behind them, so a number that was once given is never given again in an epoch,
-and who resumes from before a mark is told that something may be missing.
+Each topic has a ring. Where all rings together hold too much, a tenant that holds much of it lets
+go: its topics that were silent for longest let go of everything, first among those that nobody
+follows by name. A topic whose ring is empty is still known: its numbers go on. Where too many
+topics are known, a tenant that has many of them forgets the one that was silent for longest, and
+of all that are forgotten a few numbers remain (:mod:`relayd.hub.marks`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -19,22 +18,10 @@ import attrs
 from relayd.dialect.hub_topics import OWN_SESSION_PREFIX
 from relayd.hub.bounds import Bounds
 from relayd.hub.index import Followers
-from relayd.hub.patterns import Pattern
+from relayd.hub.marks import Marks
 from relayd.hub.ring import Ring
 from relayd.hub.shared import Shared
-
-
-@attrs.define(eq=False)
-class Mark:
-    """How far topics came that are forgotten.
-
-    Attributes:
-        offset: At least the offset of the last publication of each.
-        seq: Likewise its ``seq``.
-    """
-
-    offset: int = 0
-    seq: int = 0
+from relayd.hub.shares import Shares
 
 
 class Topic:
@@ -63,6 +50,23 @@ Shelf: TypeAlias = OrderedDict[Topic, None]
 """Topics, those that were silent for longest at first."""
 
 
+@attrs.define(eq=False)
+class _Tenant:
+    """One tenant's topics.
+
+    Attributes:
+        topics: By name, in the order in which something last happened there.
+        bare: Those with nothing in their rings.
+        full: Those with something.
+        named: Of these, the ones that somebody follows by name.
+    """
+
+    topics: OrderedDict[str, Topic] = attrs.field(factory=OrderedDict)
+    bare: Shelf = attrs.field(factory=OrderedDict)
+    full: Shelf = attrs.field(factory=OrderedDict)
+    named: Shelf = attrs.field(factory=OrderedDict)
+
+
 class History:
     """See the module's text.
 
@@ -76,6 +80,7 @@ class History:
         messages: Publications in all rings.
         size: Their bytes.
         forgotten: Topics that were forgotten, so far.
+        marks: How far those came.
     """
 
     def __init__(self, bounds: Bounds, is_named: Callable[[str, str], bool]) -> None:
@@ -84,35 +89,33 @@ class History:
         self.messages = 0
         self.size = 0
         self.forgotten = 0
+        self.marks = Marks()
         self._is_named = is_named
-        # By tenant and name; of one tenant in the order in which something last happened there.
-        self._tenants: dict[str, OrderedDict[str, Topic]] = {}
-        self._bare: Shelf = OrderedDict()  # nothing in their rings
-        self._full: Shelf = OrderedDict()
-        self._named: Shelf = OrderedDict()  # followed by name
-        self._own, self._others = Mark(), Mark()
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()  # the next to expire at first
+        self._counts = Shares()
+        self._sizes = Shares()
 
     # -- topics
 
     def get(self, tenant: str, name: str) -> Topic | None:
         """The topic, where it is known."""
         known = self._tenants.get(tenant)
-        return None if known is None else known.get(name)
+        return None if known is None else known.topics.get(name)
 
     def obtain(self, tenant: str, name: str) -> Topic:
         """The topic, made where it is not known; something is about to happen there."""
         known = self._tenants.get(tenant)
-        if known is not None and (topic := known.get(name)) is not None:
-            known.move_to_end(name)
+        if known is not None and (topic := known.topics.get(name)) is not None:
+            known.topics.move_to_end(name)
             return topic
         while self.topics >= self.bounds.topics_max:
-            self._forget()
-        mark = self.mark(name)
-        ring = Ring(mark.offset)
-        ring.lost_seq = mark.seq
-        topic = Topic(tenant, name, ring, self._bare)
-        self._tenants.setdefault(tenant, OrderedDict())[name] = topic  # forgetting may remove it
+            self._forget(self._counts.most(preferred=tenant))
+        ring = Ring(self.marks.offset(tenant, name))
+        ring.lost_seq = self.marks.seq(tenant, name)
+        known = self._tenants.setdefault(tenant, _Tenant())  # forgetting may have removed it
+        topic = known.topics[name] = Topic(tenant, name, ring, known.bare)
         self.topics += 1
+        self._counts.add(tenant, 1)
         return topic
 
     def of_name(self, tenant: str | None, name: str) -> list[Topic]:
@@ -124,25 +127,13 @@ class History:
     def last(self, tenant: str | None, name: str) -> int:
         """Where a topic stands, known or not: the offset of the newest publication there was."""
         topics = self.of_name(tenant, name)
-        return topics[0].ring.last if topics else self.mark(name).offset
+        return topics[0].ring.last if topics else self.marks.offset(tenant, name)
 
     def latest(self, tenant: str | None) -> Iterator[Iterator[Topic]]:
         """For one tenant, or for each, its topics: first where something happened last."""
         for each in self._tenants if tenant is None else (tenant,):
-            yield reversed(self._tenants.get(each, OrderedDict[str, Topic]()).values())
-
-    def mark(self, name: str) -> Mark:
-        """What is left of topics that are forgotten: where one of this name would go on."""
-        return self._own if name.startswith(OWN_SESSION_PREFIX) else self._others
-
-    def marks(self, pattern: Pattern) -> Sequence[Mark]:
-        """The marks of topics that ``pattern`` matches."""
-        stem = pattern.stem
-        if stem.startswith(OWN_SESSION_PREFIX):
-            return (self._own,)
-        if pattern.is_prefix and OWN_SESSION_PREFIX.startswith(stem):
-            return (self._own, self._others)
-        return (self._others,)
+            if each in self._tenants:
+                yield reversed(self._tenants[each].topics.values())
 
     # -- remembering
 
@@ -150,14 +141,14 @@ class History:
         """Add the next publication of a topic that was just :meth:`obtained <obtain>`."""
         ring = topic.ring
         ring.append(shared)
-        self.messages += 1
-        self.size += shared.size
+        self._grow(topic, 1, shared.size)
         self._trim(topic, now)
         if len(ring):
             topic.shelf.move_to_end(topic)
-        self._expire(now)
+        self._expire(topic.tenant, now)
         while self.size > self.bounds.rings_bytes_max:
-            self._clear(next(iter(self._full or self._named)))
+            holder = self._tenants[self._sizes.most(preferred=topic.tenant)]
+            self._clear(next(iter(holder.full or holder.named)))
 
     def refresh(self, topic: Topic, now: float) -> Ring:
         """Its ring, without what is too old."""
@@ -169,8 +160,7 @@ class History:
         <relayd.hub.ring.Ring.skip>`."""
         if name.startswith(OWN_SESSION_PREFIX) and self.get(tenant, name) is None:
             # There are many of these and nobody knows of this one: nothing is kept for it alone.
-            self._own.offset += 1
-            self._own.seq = seq
+            self.marks.skip(tenant, seq)
             return
         topic = self.obtain(tenant, name)
         self._clear(topic)
@@ -192,42 +182,58 @@ class History:
             bytes_max=bounds.ring_bytes_max,
             since=now - bounds.ring_age_s,
         )
-        self.messages += len(ring) - count
-        self.size += ring.size - size
-        if not len(ring) or topic.shelf is self._bare:
+        if len(ring) != count:
+            self._grow(topic, len(ring) - count, ring.size - size)
+        if not len(ring) or topic.shelf is self._tenants[topic.tenant].bare:
             self._shelve(topic)
 
     def _clear(self, topic: Topic) -> None:
-        self.messages -= len(topic.ring)
-        self.size -= topic.ring.size
+        self._grow(topic, -len(topic.ring), -topic.ring.size)
         topic.ring.clear()
         self._shelve(topic)
 
-    def _expire(self, now: float) -> None:
-        """Two topics let go of what is too old for each that is published to: it does not grow."""
-        for shelf in (self._full, self._named):
-            if shelf:
-                self._trim(next(iter(shelf)), now)
+    def _grow(self, topic: Topic, messages: int, size: int) -> None:
+        self.messages += messages
+        self.size += size
+        self._sizes.add(topic.tenant, size)
 
-    def _forget(self) -> None:
-        topic = next(iter(self._bare or self._full or self._named))
-        mark = self.mark(topic.name)
-        mark.offset = max(mark.offset, topic.ring.last)
-        mark.seq = max(mark.seq, topic.ring.last_seq)
+    def _expire(self, tenant: str, now: float) -> None:
+        """Topics let go of what is too old, up to four for each that is published to.
+
+        Two are of the same tenant, so that it does not grow, and two of one after the other.
+        """
+        tenants = self._tenants
+        self._expire_of(tenants[tenant], now)
+        another = next(iter(tenants))
+        tenants.move_to_end(another)
+        if another != tenant:
+            self._expire_of(tenants[another], now)
+
+    def _expire_of(self, known: _Tenant, now: float) -> None:
+        if known.full:
+            self._trim(next(iter(known.full)), now)
+        if known.named:
+            self._trim(next(iter(known.named)), now)
+
+    def _forget(self, tenant: str) -> None:
+        known = self._tenants[tenant]
+        topic = next(iter(known.bare or known.full or known.named))
+        self.marks.forget(tenant, topic.name, topic.ring.last, topic.ring.last_seq)
         self._clear(topic)
         del topic.shelf[topic]
-        known = self._tenants[topic.tenant]
-        del known[topic.name]
-        if not known:
-            del self._tenants[topic.tenant]
+        del known.topics[topic.name]
+        if not known.topics:
+            del self._tenants[tenant]
         self.topics -= 1
+        self._counts.add(tenant, -1)
         self.forgotten += 1
 
     def _shelve(self, topic: Topic) -> None:
-        shelf = self._bare
+        known = self._tenants[topic.tenant]
+        shelf = known.bare
         if len(topic.ring):
             named = self._is_named(topic.tenant, topic.name)
-            shelf = self._named if named else self._full
+            shelf = known.named if named else known.full
         if shelf is not topic.shelf:
             del topic.shelf[topic]
             shelf[topic] = None

@@ -307,7 +307,9 @@ class Hub:
         return Totals(
             topics=history.topics,
             subscribers=len(self.subscribers),
+            streams=sum(each.outbox.wire.is_sse for each in self.subscribers),
             followings=sum(len(each.followed) for each in self.subscribers),
+            queued_bytes=sum(each.outbox.size for each in self.subscribers),
             remembered=history.messages,
             remembered_bytes=history.size,
             published=self._published,
@@ -319,6 +321,7 @@ class Hub:
             recovered=self._recovered,
             lost=self._lost,
             forgotten=history.forgotten,
+            waits=tally.waits.so_far(),
         )
 
     def topic_figures(self, topics_max: int) -> list[TopicFigures]:

@@ -17,6 +17,7 @@ import attrs
 from relayd.hub.bounds import Bounds
 from relayd.hub.relief import Item, length, relieve
 from relayd.hub.shared import Shared, Wire
+from relayd.hub.waits import Waits
 
 
 @attrs.define(eq=False)
@@ -28,12 +29,14 @@ class Tally:
         coalesced: Publications that were joined into later ones.
         dropped: Publications that were droppable, and dropped.
         overflowed: Clients that were too slow.
+        waits: How long publications waited; those that are replayed had their time before.
     """
 
     delivered: int = 0
     coalesced: int = 0
     dropped: int = 0
     overflowed: int = 0
+    waits: Waits = attrs.field(factory=Waits)
 
 
 class Outbox:
@@ -186,6 +189,9 @@ class Outbox:
         if not self._replay:
             live = self._live
             before = len(live)
+            oldest = live[0] if live else None
+            if isinstance(oldest, Shared):
+                self._tally.waits.note(oldest.at, now)
             size = self._take_from(live, bytes_max - size, taken)
             self._live_size -= size
             self._relieved = max(0, self._relieved - before + len(live))

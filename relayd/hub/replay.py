@@ -91,7 +91,7 @@ class Archive:
         (pattern,) = following.patterns
         topics = self.history.of_name(pattern.tenant, pattern.stem)
         if not topics:
-            there = offset == self.history.mark(pattern.stem).offset
+            there = offset == self.history.marks.offset(pattern.tenant, pattern.stem)
             return Resumed(self.seq, []) if there else None
         if len(topics) > 1:
             return None
@@ -127,7 +127,7 @@ class Archive:
         """Topics that may match and where something happened since; ``None`` for a lost one."""
         history = self.history
         known = [] if pattern.is_prefix else history.of_name(pattern.tenant, pattern.stem)
-        if not known and any(mark.seq > seq for mark in history.marks(pattern)):
+        if not known and history.marks.lost_seq(pattern) > seq:
             yield None
         yield from known
         if not pattern.is_prefix:

@@ -37,6 +37,11 @@ class Wire(enum.IntEnum):
         """Whether an event in several topics is sent once for each, and resumed by topic."""
         return self is Wire.CENTRIFUGE
 
+    @property
+    def is_sse(self) -> bool:
+        """Whether it is HTTP, and no WebSocket."""
+        return self is Wire.SSE or self is Wire.SSE_OVERALL
+
 
 def size_of(publication: Publication) -> int:
     """Bytes that a publication is counted as: no encoding of it is longer."""

@@ -255,11 +255,15 @@ def _usage(event: UsageCharged) -> _Data:
 
 
 def _facts(facts: SessionFacts) -> _Data:
-    """Whose it is and where, as every event of a session begins; its id is in the envelope."""
+    """Whose it is and where, as every event of a session begins; its id is in the envelope.
+
+    The tenant is in the envelope too, but not in that of ``ops``, which belongs to none.
+    """
     model = facts.model
     said: _Data = {
         "dialect": facts.dialect,
         "key": facts.key,
+        "tenant": facts.tenant,
         "account": facts.account or None,
         "model": None if model is None else model[:NAME_MAX_CHARS],
     }

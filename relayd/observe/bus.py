@@ -39,7 +39,8 @@ class SessionOpened:
 class UpstreamConnected:
     """A socket was opened to an upstream: for a session that has one, or for one of its turns.
 
-    A turn that finds a socket open is none.
+    A turn that finds a socket open is none. Of a session it is told behind its opening, so never
+    of one that does not open.
 
     Attributes:
         wait_ms: How long the session, or the turn, waited for it.

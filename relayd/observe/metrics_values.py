@@ -11,7 +11,7 @@ Everything happens in the event loop's thread, in whole steps; there is nothing 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -141,6 +141,16 @@ class Histogram(Family):
         value = max(value, 0.0)
         observed.counts[bisect_left(self.spec.buckets, value)] += 1
         observed.total += value
+
+    def set(self, counts: Sequence[int], total: float, **labels: str) -> None:
+        """Set one series, from where something else counts.
+
+        Args:
+            counts: How many fell into each bucket, and behind the last one.
+            total: All that was observed, added up.
+        """
+        assert len(counts) == len(self._bounds), f"{self.spec.name} has other buckets"
+        self._observed[self.key(labels, self._observed)] = _Observed([*counts], total)
 
     def begin(self, **labels: str) -> None:
         """Show one series from now on, even while it has no observation."""

@@ -79,6 +79,7 @@ class Workshop:
             started_at=now,
             connect_ms=connected.connect_ms,
             first_frame_ms=connected.first_frame_ms,
+            wait_ms=connected.wait_ms,
         )
         reporter = Reporter(
             facts=facts,

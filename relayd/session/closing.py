@@ -80,7 +80,7 @@ async def close_all(
     if last_words and not client.ended:
         client.sink.note(last_words, now)
     codes = Closed()
-    told: list[Endpoint] = []
+    told: list[tuple[Endpoint, int | None]] = []
     for endpoint in (client, *upstreams):
         words = _words_for(endpoint, verdict)
         if words is None:
@@ -88,20 +88,21 @@ async def close_all(
             endpoint.close(abort=_must_abort(endpoint, verdict))
             continue
         reactor.finish(endpoint, *words, now)
-        told.append(endpoint)
-        codes.note(endpoint.side, words[0])
-    if verdict.reason in _PEERS_OWN:
-        own = Side.CLIENT if verdict.reason is Reason.CLIENT_CLOSED else Side.UPSTREAM
-        codes.note(own, verdict.code)
+        told.append((endpoint, words[0]))
     try:
         with trio.move_on_after(CLOSE_GRACE_S, shield=True):
-            for endpoint in told:
+            for endpoint, _ in told:
                 while endpoint.armed:
                     await endpoint.next_event()
     finally:
-        for endpoint in told:
+        for endpoint, code in told:
+            if _has_said_close(endpoint):
+                codes.note(endpoint.side, code)
             reactor.release(endpoint)
             endpoint.close(abort=_must_abort(endpoint, verdict) or endpoint.sink.blocked)
+    if verdict.reason in _PEERS_OWN:
+        own = Side.CLIENT if verdict.reason is Reason.CLIENT_CLOSED else Side.UPSTREAM
+        codes.note(own, verdict.code)
     return codes
 
 
@@ -119,6 +120,12 @@ def _words_for(endpoint: Endpoint, verdict: Verdict) -> tuple[int | None, str] |
     if verdict.message and endpoint.side is Side.CLIENT and verdict.sender is Side.UPSTREAM:
         text = f"the upstream erred: {text}"
     return code, close_reason(text)
+
+
+def _has_said_close(endpoint: Endpoint) -> bool:
+    """Whether the kernel has taken the Close, and so delivers it if the peer takes anything."""
+    sink = endpoint.sink
+    return sink.closing and not sink.blocked and not sink.broken
 
 
 def _must_abort(endpoint: Endpoint, verdict: Verdict) -> bool:

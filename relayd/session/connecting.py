@@ -23,7 +23,7 @@ from relayd.core.endings import Side
 from relayd.core.hold import HoldBudget
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.behind import Handshake
-from relayd.observe.bus import AccountFailed, Bus, SessionFacts, UpstreamConnected
+from relayd.observe.bus import AccountFailed, Bus, SessionFacts
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
 from relayd.protocol.first import FirstMessage
@@ -116,9 +116,11 @@ class Connected(Opened):
 
     Attributes:
         seat: The caller releases it when the session is over.
+        wait_ms: How long the session has waited for it, attempts at other accounts among it.
     """
 
     seat: Seat
+    wait_ms: float = 0.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -168,9 +170,7 @@ class Connector:
             facts = attrs.evolve(facts, account=seat.account.name)
             try:
                 connected = await self.attempt(wish, seat, deadline)
-                wait_ms = (trio.current_time() - began) * 1000
-                self.bus.publish(UpstreamConnected(session=facts, wait_ms=wait_ms))
-                return connected
+                return attrs.evolve(connected, wait_ms=(trio.current_time() - began) * 1000)
             except AttemptFailed as failed:
                 last = failed
                 self.note(failed, seat, wish.demand.dialect, facts.session_id)

@@ -12,7 +12,14 @@ import trio
 
 from relayd.dialect.meter import Charge, Receipt, Refuse, ToolCalled, Turn, UpstreamError
 from relayd.ledger.rows import Row
-from relayd.observe.bus import AccountFailed, Bus, SessionEnded, SessionFacts, SessionOpened
+from relayd.observe.bus import (
+    AccountFailed,
+    Bus,
+    SessionEnded,
+    SessionFacts,
+    SessionOpened,
+    UpstreamConnected,
+)
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
 from relayd.protocol.outcomes import Counts
@@ -36,12 +43,14 @@ class Timing:
         started_at: When the 101 was written, likewise.
         connect_ms: Dialling the chosen upstream, its handshake included.
         first_frame_ms: From the upstream's 101 to its first message, where one is waited for.
+        wait_ms: How long the session has waited for its upstream; ``None`` where it has none.
     """
 
     accepted_at: float
     started_at: float
     connect_ms: float
     first_frame_ms: float | None
+    wait_ms: float | None = None
 
     @property
     def admission_ms(self) -> float:
@@ -102,7 +111,7 @@ class Reporter:
         return self.lines.turns
 
     def opened(self) -> None:
-        """The 101 was written."""
+        """The 101 was written. The upstream came before it, but who hears of it knows none yet."""
         self.meter.opened(self.timing.started_at)
         self.bus.publish(
             SessionOpened(
@@ -112,6 +121,8 @@ class Reporter:
                 first_frame_ms=self.timing.first_frame_ms,
             )
         )
+        if self.timing.wait_ms is not None:
+            self.bus.publish(UpstreamConnected(session=self.facts, wait_ms=self.timing.wait_ms))
 
     # -- the listener, inside the pass
 

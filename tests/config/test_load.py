@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,6 +280,18 @@ def test_the_lines_of_an_error_start_with_the_file(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_all_defaults(load_text: Load) -> None:
     assert load_text("") == Settings()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        each.name
+        for each in attrs.fields(Settings)
+        if each.name not in {"prices", "keys", "accounts"}
+    ],
+)
+def test_every_table_is_read(table: str, mistakes_in: Mistakes) -> None:
+    assert list(mistakes_in(f"[{table}]\nnonsense = 1")) == [f"{table}.nonsense"]
 
 
 def test_values_arrive_as_they_stand(load_text: Load) -> None:

@@ -133,6 +133,48 @@ def test_what_is_no_json_is_malformed(body: bytes) -> None:
     assert (found.code, found.status) == ("malformed_request", 400)
 
 
+@pytest.mark.parametrize(
+    "event",
+    ["resync_required", "closed", "stats", "session.ended", "turn.x", "account.failed", "usage.y"],
+)
+def test_what_relayd_alone_tells_cannot_be_published(event: str) -> None:
+    assert mistake(EVENT | {"event": event}).param == "event"
+    assert mistake({"events": [EVENT, EVENT | {"event": event}]}).param == "events[1].event"
+    found = parse_channel_data("workflow:w1", json.dumps({"event": event, "data": 1}).encode())
+    assert isinstance(found, Mistake)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *("token_stream", "node_state_change", "node:parallel_start", "token_usage", "error"),
+        *("execution:paused", "execution:completed", "human_interaction_required", "node_resumed"),
+        *("closed.", "statistics", "session", "turns.x"),
+    ],
+)
+def test_councils_names_and_all_others_can(event: str) -> None:
+    assert publishing(EVENT | {"event": event}).drafts[0].event == event
+
+
+@pytest.mark.parametrize(
+    "text",
+    [rb"\ud800", rb"\uD83Dx", rb"\udc00", rb"\ud83d\ud83d", rb"\\\ud800", rb"\ude00\ud83d"],
+)
+def test_half_a_character_is_called_so(text: bytes) -> None:
+    found = draft(b'"%b"' % text)
+
+    assert isinstance(found, Mistake)
+    assert "surrogate" in found.message
+
+
+@pytest.mark.parametrize("text", [rb"\ud83d\ude00", rb"\\ud800", rb"\ud83d\ude00\ud83d\ude00"])
+def test_whole_characters_and_what_looks_like_half_a_one_are_not(text: bytes) -> None:
+    assert isinstance(draft(b'"%b"' % text), Draft)
+    broken = draft(b'"%b' % text)
+    assert isinstance(broken, Mistake)
+    assert "surrogate" not in broken.message
+
+
 def test_the_largest_event() -> None:
     assert isinstance(draft(b'"%b"' % (b"x" * (DATA_MAX_BYTES - 2))), Draft)
     found = draft(b'"%b"' % (b"x" * (DATA_MAX_BYTES - 1)))

@@ -18,9 +18,11 @@ from relayd.config.keys import Role
 from relayd.config.schema import Settings
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Snapshot
+from relayd.observe.events import LogEvent
+from relayd.session.closing import CLOSE_GRACE_S
 from relayd.session.hub.tokens import LEEWAY_S
 from tests.faults.harness import CLIENT_KEY, KEY, LIMITS, Relay, Stage, accepted
-from tests.faults.wire import BINARY, CLOSE, TEXT, Ended, Response, Wire, frame
+from tests.faults.wire import BINARY, CLOSE, TEXT, Response, Wire, frame
 from tests.session.hub.signing import SECRET, token
 
 OTHERS = 20
@@ -35,6 +37,9 @@ COUNCIL, CENTRIFUGE = f"/api/v1/ws?topics={WORKFLOW}", "/connection/websocket"
 OPERATOR = attrs.evolve(KEY, role=Role.OPERATOR)
 PATIENT = attrs.evolve(LIMITS, stall_s=60.0)
 """Who stops reading is cut for what waits, not for how long."""
+
+PACED_EVENT, PACED_COUNT = "x" * 300, 800
+"""More than the kernel takes, and less than a topic remembers."""
 
 Json = dict[str, Any]
 
@@ -118,19 +123,57 @@ async def test_who_stops_reading_is_evicted_and_nobody_else_notices(stage: Stage
             slowest_s = max(slowest_s, trio.current_time() - began)
             for each in others:
                 assert offset_of(await message(each)) == offset
+        assert slowest_s < PROMPT_S
+        seen = await read_to_the_end(stopped)
         line = await relay.log.session_ended()
         assert (line["reason"], line["client_close"], line["fault"]) == (
             "client_slow",
             4008,
             "client",
         )
-        assert slowest_s < PROMPT_S
-        seen = await read_to_the_end(stopped)
         back = await relay.asking(f"{COUNCIL}&since={epoch}:{len(seen)}")
         await accepted(back)
         assert (await message(back))["recovered"] is True
         missed = [offset_of(await message(back)) for _ in range(offset - len(seen))]
         assert [offset_of(each) for each in seen] + missed == list(range(1, offset + 1))
+
+
+@pytest.mark.slow
+async def test_who_stopped_misses_nothing_as_a_topic_remembers_by_default(stage: Stage) -> None:
+    async with hub(stage) as relay:
+        stopped = await relay.asking(COUNCIL, receive_buffer=65_536)
+        await accepted(stopped)
+        epoch = (await message(stopped))["epoch"]
+        for _ in range(PACED_COUNT // 10):
+            offset = (await publish(relay, PACED_EVENT, 10))[-1]
+        assert relay.hold.bytes_held > 0
+        await trio.sleep(2 * LIMITS.stall_s)  # it is slow now, and waited for
+        seen = [offset_of(each) for each in await read_to_the_end(stopped)]
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) < offset
+        back = await relay.asking(f"{COUNCIL}&since={epoch}:{len(seen)}")
+        await accepted(back)
+        assert (await message(back))["recovered"] is True
+        missed = [offset_of(await message(back)) for _ in range(offset - len(seen))]
+        assert missed == list(range(len(seen) + 1, offset + 1))
+
+
+async def test_a_drain_waits_for_a_client_that_has_stopped_no_longer_than_for_others(
+    stage: Stage,
+) -> None:
+    async with hub(stage, hub=HubSettings(queue_count=10), limits=PATIENT) as relay:
+        stopped = await relay.asking(COUNCIL, receive_buffer=4096)
+        await accepted(stopped)
+        for _ in range(50):
+            await publish(relay, "x" * 20_000)
+        assert relay.hold.bytes_held > 0  # it is too slow, and waited for
+        assert not relay.log.of(LogEvent.SESSION_ENDED)
+        began = trio.current_time()
+        relay.running.drain()
+        line = await relay.log.session_ended()
+        assert trio.current_time() - began < CLOSE_GRACE_S + PROMPT_S
+        assert (line["reason"], line["client_close"]) == ("client_slow", None)
+        await relay.stopped()
 
 
 async def test_who_stops_for_a_moment_is_told_4008_and_resumes(stage: Stage) -> None:
@@ -155,14 +198,12 @@ def offset_of(event: Json) -> int:
 
 
 async def read_to_the_end(wire: Wire) -> list[Json]:
-    """The events that still come, whole ones, until the connection has ended."""
+    """The events that still come, up to 4008."""
     seen = []
-    try:
-        while (got := await wire.frame()).opcode == TEXT:
-            seen.append(json.loads(got.payload))
-    except Ended:
-        pass
-    wire.close()
+    while (got := await wire.frame()).opcode == TEXT:
+        seen.append(json.loads(got.payload))
+    assert (got.close_code, got.payload[2:]) == (4008, b"slow")
+    await wire.finish()
     return seen
 
 

@@ -60,7 +60,7 @@ async def test_a_realtime_session_and_its_turn(stage: Stage) -> None:
         await leave(client, far)
         await relay.log.session_ended()
 
-    assert heard.kinds == [UpstreamConnected, SessionOpened, *ONE_TURN, SessionEnded]
+    assert heard.kinds == [SessionOpened, UpstreamConnected, *ONE_TURN, SessionEnded]
     heard.check()
     (called,) = heard.of(TurnToolCalled)
     assert (called.turn_id, called.name, called.call_id) == ("resp_1", "look_up", "call_1")
@@ -86,8 +86,8 @@ async def test_a_realtime_session_that_fails_over_tells_of_both_accounts(stage: 
         await relay.log.session_ended()
 
     assert heard.kinds == [
-        *(AccountFailed, AccountChanged, SessionFailedOver, UpstreamConnected),
-        *(SessionOpened, SessionEnded),
+        *(AccountFailed, AccountChanged, SessionFailedOver, SessionOpened),
+        *(UpstreamConnected, SessionEnded),
     ]
     (changed,), (failed_over,) = heard.of(AccountChanged), heard.of(SessionFailedOver)
     assert (changed.account, changed.state) == ("account-1", AccountStanding.DISABLED)
@@ -126,6 +126,6 @@ async def test_a_passthrough_session_has_no_turns(stage: Stage) -> None:
         await relay.log.session_ended()
 
     assert heard.kinds == [
-        *(UpstreamConnected, SessionOpened, UsageCharged, SessionEnded),
+        *(SessionOpened, UpstreamConnected, UsageCharged, SessionEnded),
     ]
     heard.check()

@@ -87,3 +87,33 @@ def test_own_sessions_that_were_forgotten_do_not_break_workflows() -> None:
     assert recovers(made, "session:*", "@1") is False
     assert recovers(made, "session:sess_2", "@1") is False
     assert made.totals().topics == 1  # nothing is kept for a session that nobody knows
+
+
+def test_a_tenant_that_makes_many_topics_forgets_its_own() -> None:
+    made = hub(topics_max=8)
+    publish(made, "workflow:precious", "workflow:precious")
+    publish(made, *[f"workflow:{number}" for number in range(50)], tenant="globex")
+
+    assert made.totals().topics == 8
+    for topic, since in (("workflow:precious", ":1"), ("workflow:*", "@1"), ("workflow:n", ":0")):
+        assert recovers(made, topic, since) is True, topic
+    assert {each.tenant for each in made.topic_figures(100)} == {"acme", "globex"}
+
+
+def test_a_tenant_that_publishes_much_loses_its_own_history() -> None:
+    made = hub(rings_bytes_max=8 * SIZE)
+    publish(made, "workflow:precious", "workflow:precious")
+    publish(made, *[f"workflow:{number}" for number in range(50)], tenant="globex")
+
+    assert made.totals().remembered_bytes <= 8 * SIZE
+    assert recovers(made, "workflow:precious", ":0") is True
+
+
+def test_what_is_too_old_is_let_go_of_while_other_tenants_publish() -> None:
+    made = hub()
+    for tenant in ("acme", "globex", "hooli"):
+        publish(made, tenant=tenant)
+    for _ in range(3):
+        publish(made, tenant="globex", now=301.0)
+
+    assert made.totals().remembered == 3

@@ -9,7 +9,9 @@ import attrs
 import pytest
 
 from relayd.config.providers import Dialect
+from relayd.dialect.hub_errors import Mistake
 from relayd.dialect.hub_event import Position
+from relayd.dialect.hub_publish import parse_publishing
 from relayd.dialect.hub_topics import Scope, Selector, parse_selector
 from relayd.dialect.hub_wanted import Wanted
 from relayd.hub.bounds import Bounds
@@ -17,7 +19,7 @@ from relayd.hub.figures import NAME_MAX_CHARS, Figures
 from relayd.hub.hub import Hub
 from relayd.hub.index import Subscriber
 from relayd.hub.shared import Wire
-from relayd.hub.sources import Sources
+from relayd.hub.sources import STATS, Sources
 from relayd.observe.bus import BusEvent
 from tests.hub import events
 from tests.hub.board import Board, Told
@@ -28,6 +30,7 @@ HISTORY_S = 300.0
 WHOSE: dict[str, object] = {
     "dialect": "realtime",
     "key": "dev",
+    "tenant": "acme",
     "account": "main",
     "model": "voice",
 }
@@ -152,6 +155,12 @@ def test_every_event_of_the_bus_has_a_name_and_says_what_is_known(
 
 def test_no_event_of_the_bus_is_left_out() -> None:
     assert {type(event) for event, _, _ in WORDS} == set(get_args(BusEvent))
+
+
+def test_nobody_else_may_publish_what_relayd_tells() -> None:
+    for name in (STATS, *(name for _, name, _ in WORDS)):
+        body = {"topic": "workflow:w1", "event": name, "data": {}}
+        assert isinstance(parse_publishing(json.dumps(body).encode()), Mistake), name
 
 
 def test_events_keep_their_order(stage: Stage) -> None:

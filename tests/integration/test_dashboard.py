@@ -115,6 +115,14 @@ async def close_code(client: ClientConnection) -> int | None:
                 return None if closed.rcvd is None else int(closed.rcvd.code)
 
 
+def publish(topic: str, event: str, session_id: object) -> str:
+    """A script that publishes an event, and says with which status that was answered."""
+    headers = {"authorization": f"Bearer {OPERATOR_KEY}", "content-type": "application/json"}
+    body = json.dumps({"topic": topic, "event": event, "session_id": session_id, "data": {}})
+    init = json.dumps({"method": "POST", "headers": headers, "body": body})
+    return f"fetch('/api/v1/publish', {init}).then((answer) => answer.status)"
+
+
 def shows(*words: str) -> str:
     """A script that says whether one session is shown, with these words in its row."""
     return (
@@ -145,6 +153,27 @@ async def test_a_session_is_shown_counted_and_ended(
     lines = await relayd.logged(LogEvent.SESSION_ENDED)
     assert [line["reason"] for line in lines if line["dialect"] == "realtime"] == ["killed"]
     await page.until(f"{EVENTS}.includes('session.ended')")
+    await page.until(f"{ROWS}.length === 0")
+    assert page.problems == []
+
+
+async def test_messages_are_counted_and_what_is_published_ends_nothing(
+    page: Page, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    relayd = await House(tmp_path, nursery).start()
+    await sign_in(page, relayd)
+    async with dial(relayd) as client:
+        await page.until(shows("test", "realtime", "idle"))
+        await hold_a_turn(client)
+        up, down = (f"{ROWS}[0].querySelector('.c-messages_{way}')" for way in ("up", "down"))
+        await page.until(f"{up}.innerText === '1' && parseInt({down}.innerText) > 1")
+
+        session_id = await page.run(f"{ROWS}[0].querySelector('.c-session_id').innerText")
+        assert await page.run(publish("workflow:x", "session.ended", session_id)) == 400
+        assert await page.run(publish("workflow:x", "session_ended", session_id)) == 200
+        await page.until(f"{EVENTS}.includes('session_ended')")
+        assert await page.run(shows("test", "realtime", "idle"))
+        page.problems.clear()  # the browser notes the 400
     await page.until(f"{ROWS}.length === 0")
     assert page.problems == []
 

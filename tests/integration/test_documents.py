@@ -39,7 +39,8 @@ from tests.integration.test_other_clients import node
 
 CONNECTING = "connecting.md"
 OPERATING = "operating.md"
-PAGES = (CONNECTING, OPERATING)
+HUB = "hub.md"
+PAGES = (CONNECTING, OPERATING, HUB)
 PAGE_LINES_MAX = 560
 
 ETC = DOCS.parent / "etc"

@@ -172,3 +172,18 @@ def test_a_registry_has_every_metric_of_the_table_in_its_order() -> None:
     ]
     assert registry.numbers(Metric.SESSIONS_OPEN).spec is Metric.SESSIONS_OPEN.spec
     assert registry.histogram(Metric.TTFT_SECONDS).spec is Metric.TTFT_SECONDS.spec
+
+
+def test_a_histogram_can_be_set_from_where_something_else_counts() -> None:
+    family = Registry().histogram(Metric.HUB_FANOUT_SECONDS)
+    counts = [0] * (len(Metric.HUB_FANOUT_SECONDS.spec.buckets) + 1)
+    counts[1], counts[-1] = 2, 1
+
+    for _ in range(2):
+        family.set(counts, 4.5)
+
+    assert family.count() == 3
+    ((*_, count, total),) = family.series()
+    assert (count.value, total.value) == (3, 4.5)
+    with pytest.raises(AssertionError, match="buckets"):
+        family.set(counts[1:], 4.5)

@@ -349,7 +349,7 @@ async def test_subscribers_of_the_bus_hear_of_its_sessions(stage: Stage) -> None
     await stage.stopped()
 
     told = [type(event).__name__ for event in stage.events]
-    assert (told[:2], told[-1]) == (["UpstreamConnected", "SessionOpened"], "SessionEnded")
+    assert (told[:2], told[-1]) == (["SessionOpened", "UpstreamConnected"], "SessionEnded")
 
 
 # -- TLS contexts

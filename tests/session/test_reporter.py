@@ -26,11 +26,13 @@ from relayd.observe.bus import (
     BusEvent,
     SessionEnded,
     SessionFacts,
+    SessionOpened,
     TurnEnded,
     TurnFirstOutput,
     TurnRefused,
     TurnStarted,
     TurnToolCalled,
+    UpstreamConnected,
     UsageCharged,
 )
 from relayd.observe.events import LogEvent
@@ -79,7 +81,9 @@ class Told:
     failures: list[tuple[Failure, float]] = attrs.field(factory=list)
     looks: list[float] = attrs.field(factory=list)
 
-    def reporter(self, first_frame_ms: float | None = 5.67) -> Reporter:
+    def reporter(
+        self, first_frame_ms: float | None = 5.67, wait_ms: float | None = None
+    ) -> Reporter:
         bus = Bus()
         bus.subscribe(self.events.append)
         reporter = Reporter(
@@ -87,12 +91,27 @@ class Told:
             bus=bus,
             meter=CountingMeter(),
             timing=Timing(
-                accepted_at=1.0, started_at=1.5, connect_ms=1.0, first_frame_ms=first_frame_ms
+                accepted_at=1.0,
+                started_at=1.5,
+                connect_ms=1.0,
+                first_frame_ms=first_frame_ms,
+                wait_ms=wait_ms,
             ),
             account_failed=lambda failure, now: self.failures.append((failure, now)),
         )
         reporter.look_in = self.looks.append
         return reporter
+
+
+@pytest.mark.parametrize("wait_ms", [None, 12.5])
+def test_a_session_is_opened_before_its_upstream_is_told_of(wait_ms: float | None) -> None:
+    told = Told()
+
+    told.reporter(wait_ms=wait_ms).opened()
+
+    opened, *rest = told.events
+    assert isinstance(opened, SessionOpened)
+    assert rest == ([] if wait_ms is None else [UpstreamConnected(session=FACTS, wait_ms=wait_ms)])
 
 
 def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> None:

@@ -124,6 +124,42 @@ async def test_figures_of_one_tenant_are_not_taken_for_those_of_all(visit: Visit
     assert await visit.page.text("#now .value") == "41"
 
 
+async def test_what_a_tenant_publishes_is_shown_and_not_believed(visit: Visit) -> None:
+    await visit.relay.open_session(SESSION)
+    await visit.sign_in()
+    await visit.page.until(f"{row_of(SESSION)} && true")
+    asked = len(visit.relay.asked)
+    topics = (("globex", "workflow:x"),)
+    now = visit.relay.overview["now"] | {"sessions": 7_777}
+    for name, session_id in (
+        ("session.ended", SESSION),
+        ("session.opened", OTHER),
+        ("resync_required", None),
+        ("stats", None),
+    ):
+        await visit.relay.publish(name, {"now": now, "key": "root"}, session_id, topics)
+    await visit.page.until(f"{EVENTS}.length === 4")
+
+    assert await visit.page.run(shows(SESSION, "idle"))
+    assert await visit.page.run(f"{ROWS}.length") == 1
+    assert await visit.page.text("#now .value") != "7,777"
+    assert "GET /api/v1/overview" not in visit.relay.asked[asked:]
+    said = await visit.page.run(f"{EVENTS}.map((row) => row.querySelector('.about').innerText)")
+    assert said == ["workflow:x"] * 4
+
+
+async def test_messages_of_a_session_are_no_number_before_they_are_counted(visit: Visit) -> None:
+    await visit.sign_in()
+    await visit.relay.open_session(SESSION)
+    visit.relay.sessions[SESSION] |= {"messages_up": 4, "messages_down": 91}
+    await visit.page.until(f"{row_of(SESSION)} && true")
+    down = f"{row_of(SESSION)}.querySelector('.c-messages_down').innerText"
+    assert await visit.page.run(down) == "–"
+    await visit.relay.end_session(SESSION)
+
+    await visit.page.until(f"{down} === '91'")
+
+
 async def test_a_lost_connection_says_so_and_goes_on_without_a_gap(visit: Visit) -> None:
     await visit.sign_in()
     await visit.relay.publish("node_resumed", {"number": 1})

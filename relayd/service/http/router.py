@@ -30,8 +30,8 @@ _NOT_FOUND: Final = Refusal(RefusalCode.NOT_FOUND, "There is nothing at this pat
 
 
 def _check_pattern(_: Route, __: attrs.Attribute[str], pattern: str) -> None:
-    segments = pattern.split("/")[1:]
-    fits = pattern == "/" or all(map(_SEGMENT.fullmatch, segments))
+    segments = pattern.removesuffix("/").split("/")[1:]
+    fits = pattern == "/" or (bool(segments) and all(map(_SEGMENT.fullmatch, segments)))
     if not (pattern.startswith("/") and fits):
         raise ValueError(f"{pattern} is no pattern: /fixed/{{name}}")
     names = [segment for segment in segments if segment.startswith("{")]
@@ -45,7 +45,8 @@ class Route:
 
     Attributes:
         method: In capitals. A GET answers HEAD too, where there is no route of its own for it.
-        pattern: ``/fixed/{name}``; a name takes one whole segment.
+        pattern: ``/fixed/{name}``; a name takes one whole segment. With a slash at its end it is
+            another path than without.
         handler: Answers it.
         name: In snake case; no two routes share one.
         summary: What it does, in one line.

@@ -19,6 +19,7 @@ from relayd.service.admin.shapes import ENCODER, Moment, PoolView, Shape, moment
 from relayd.service.admin.views import answer, pool_view
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json
+from relayd.service.hub.query import parameters
 from relayd.service.measuring_samples import account_state
 
 BreakerWord = Literal["closed", "open", "probation", "disabled"]
@@ -65,7 +66,7 @@ class Accounts:
 
     async def list_accounts(self, request: Request) -> Json:
         """A page of them, in the order of the configuration. Raises ``HttpRefused`` (400)."""
-        given = paging.parameters(request, ("limit", "cursor"))
+        given = parameters(request, ("limit", "cursor"))
         limit, slices = paging.limit_of(given), paging.Slices()
         rest = await paging.after(self.roster.standings(), _name_of, given.get("cursor"))
         pools = {pool.account: pool for pool in self.pools()}

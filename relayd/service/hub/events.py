@@ -31,16 +31,17 @@ from relayd.dialect.hub_wanted import Wanted, is_one_topic, parse_query
 from relayd.hub.hub import Hub
 from relayd.hub.index import Subscriber
 from relayd.hub.shared import Wire
+from relayd.observe.bus import SessionFacts
 from relayd.service.entrance import DRAINING
 from relayd.service.http.refusals import HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Sse, SseEvent
 from relayd.service.hub.publish import refused
-from relayd.session.admission import Grant, Lease, Quota, check_key
+from relayd.session.admission import Grant, Lease, Quota
 from relayd.session.hub.admission import refused_topic
 from relayd.session.hub.identity import Identity
-from relayd.session.hub.lifetime import term_of
-from relayd.session.terms import Term, removed
+from relayd.session.hub.lifetime import still, term_of, token_terms
+from relayd.session.terms import Term
 
 CLOSED: Final = "closed"
 """The name of a stream's last event. It has no id: a client resumes behind the one before."""
@@ -65,10 +66,12 @@ class EventStream:
     """One client's stream.
 
     Attributes:
+        stream_id: The id of the request that it answers.
         wire: Whether its ids are places in one topic.
         who: Its client.
         client_address: Where that is.
         wall: Seconds since the epoch.
+        began_at: When it did, by ``trio.current_time()``.
         lease: Its place among the sessions; given back when it has ended.
         term: When it ends by itself.
         vouched_by: The settings in force when its client was let in.
@@ -77,11 +80,13 @@ class EventStream:
         reason: Why it ends.
     """
 
+    stream_id: str
     hub: Hub
     wire: Wire
     who: Identity
     client_address: str
     wall: Callable[[], float]
+    began_at: float
     lease: Lease
     term: Term
     vouched_by: HubSettings
@@ -95,6 +100,23 @@ class EventStream:
     def __attrs_post_init__(self) -> None:
         """Known to the hub, and following nothing."""
         self.subscriber = self.hub.subscriber(self.who.scope, self.wire, self._wake)
+
+    @property
+    def facts(self) -> SessionFacts:
+        """Who and where, as those of a session."""
+        return SessionFacts(
+            session_id=self.stream_id,
+            dialect=Dialect.HUB,
+            key=self.who.name,
+            tenant=self.who.tenant,
+            account="",
+            model=None,
+        )
+
+    @property
+    def messages(self) -> int:
+        """How many it has sent, what it began with among them."""
+        return self.subscriber.outbox.delivered
 
     def follow(self, wanted: Wanted) -> None:
         """Follow what the client asked for: what it missed is the first that it is sent."""
@@ -165,19 +187,11 @@ class EventStream:
         """End where ``snapshot`` allows the client something else, or nothing, any more."""
         key = self.who.key
         if key is None:
-            if _vouching(snapshot.settings.hub) != _vouching(self.vouched_by):
+            if token_terms(snapshot.settings.hub) != token_terms(self.vouched_by):
                 self.end(Reason.KEY_EXPIRED)  # it comes back, and its token is looked at
             return
-        if removed(key, snapshot):
-            self.end(Reason.KEY_REMOVED)
-            return
-        current = snapshot.keys[key.digest]
-        permitted = current.permits_dialect(Dialect.HUB)
-        if not permitted or check_key(current, self.client_address, self.wall()) is not None:
-            self.end(Reason.KEY_REMOVED)
-            return
-        now = Identity.of_key(current)
-        if now.tenant != self.who.tenant:
+        now = still(key, self.client_address, snapshot, self.wall())
+        if now is None or now.tenant != self.who.tenant:
             self.end(Reason.KEY_REMOVED)
         elif (now.scope, now.expires_at) != (self.who.scope, self.who.expires_at):
             self.end(Reason.SESSION_MAX_AGE)  # it comes back as what it is now
@@ -210,6 +224,8 @@ class EventStreams:
         snapshot: The configuration in force.
         wall: Seconds since the epoch.
         jitter: Random, of 0 to 1.
+        running: Streams that are open, or saying goodbye, by their ids and in the order in which
+            they began.
     """
 
     hub: Hub
@@ -218,11 +234,11 @@ class EventStreams:
     wall: Callable[[], float]
     jitter: Callable[[], float] = random.random
     _draining: bool = attrs.field(default=False, init=False)
-    _streams: set[EventStream] = attrs.field(factory=set, init=False)
+    running: dict[str, EventStream] = attrs.field(factory=dict, init=False)
 
     def __len__(self) -> int:
-        """Streams that are open, or saying goodbye."""
-        return len(self._streams)
+        """How many run."""
+        return len(self.running)
 
     async def open(self, request: Request, who: Identity) -> Sse:
         """Follow what the query asks for, from ``Last-Event-ID`` on.
@@ -254,17 +270,19 @@ class EventStreams:
             raise HttpRefused(lease)
         ends_at = now + snapshot.settings.limits.session_max_s
         stream = EventStream(
+            stream_id=request.request_id,
             hub=self.hub,
             wire=Wire.SSE if is_one_topic(wanted.topics) else Wire.SSE_OVERALL,
             who=who,
             client_address=request.client_address,
             wall=self.wall,
+            began_at=trio.current_time(),
             lease=lease,
             term=term_of(who, ends_at=ends_at, now=now, wall=wall),
             vouched_by=snapshot.settings.hub,
             jitter=self.jitter,
         )
-        self._streams.add(stream)
+        self.running[stream.stream_id] = stream
         request.start_soon(lambda: self._watched(stream))
         stream.follow(wanted)
         # While the quota was asked, both may have changed.
@@ -276,27 +294,16 @@ class EventStreams:
     def drain(self) -> None:
         """End all, and open none any more: their clients come back, to whoever takes over."""
         self._draining = True
-        for stream in tuple(self._streams):
+        for stream in tuple(self.running.values()):
             stream.end(Reason.DRAIN)
 
     def review(self, snapshot: Snapshot) -> None:
         """End those whom ``snapshot`` allows something else, or nothing, any more."""
-        for stream in tuple(self._streams):
+        for stream in tuple(self.running.values()):
             stream.review(snapshot)
 
     async def _watched(self, stream: EventStream) -> None:
         try:
             await stream.watch()
         finally:
-            self._streams.discard(stream)
-
-
-def _vouching(settings: HubSettings) -> tuple[object, ...]:
-    """What of the settings tokens are verified with."""
-    return (
-        settings.jwt_hs256_secret,
-        settings.jwt_rs256_public_key,
-        settings.jwt_issuer,
-        settings.jwt_audience,
-        settings.jwt_tenant,
-    )
+            del self.running[stream.stream_id]

@@ -5,10 +5,11 @@ A client sees what is its tenant's, an operator everything; where a client is, o
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -21,6 +22,7 @@ from relayd.config.providers import Dialect
 from relayd.core.endings import Reason
 from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.hub_topics import TENANT_PREFIX
+from relayd.observe.bus import SessionFacts
 from relayd.service.admin import paging
 from relayd.service.admin.shapes import ENCODER, Killed, Moment, Shape, moment
 from relayd.service.admin.state import LiveSession
@@ -29,6 +31,8 @@ from relayd.service.http.refusals import HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json
 from relayd.service.hub.accounts import Accounts
+from relayd.service.hub.events import EventStream
+from relayd.service.hub.query import parameters
 from relayd.session.hub.identity import Identity
 
 _FILTERS: Final = ("key", "account", "dialect", "model")
@@ -43,6 +47,10 @@ _NARROWED: Final = Refusal(
     RefusalCode.ROLE_NOT_ALLOWED,
     "This token is narrowed to some topics. What a whole tenant does takes its topic tenant:{id}.",
 )
+
+
+Listed: TypeAlias = LiveSession | EventStream
+"""What counts as a session, whichever way its client came."""
 
 
 class Me(Shape):
@@ -91,6 +99,7 @@ class Live:
 
     Attributes:
         sessions: The running ones by id, in the order in which they began.
+        streams: Likewise those that follow events by SSE, which count as sessions.
         figures: What they did, in numbers; short, since nothing else runs meanwhile.
         accounts: Shows the accounts.
         draining: Whether relayd accepts nothing new.
@@ -99,6 +108,7 @@ class Live:
     """
 
     sessions: Mapping[str, LiveSession]
+    streams: Mapping[str, EventStream]
     figures: Figures
     accounts: Accounts
     draining: Callable[[], bool]
@@ -107,7 +117,7 @@ class Live:
 
     async def me(self, request: Request, who: Identity) -> Json:
         """``GET /api/v1/me``."""
-        paging.parameters(request, ())
+        parameters(request, ())
         await trio.lowlevel.checkpoint()
         scope = who.scope
         return answer(
@@ -124,7 +134,7 @@ class Live:
 
     async def overview(self, request: Request, who: Identity) -> Json:
         """``GET /api/v1/overview``. Raises ``HttpRefused`` (403) for a narrowed token."""
-        paging.parameters(request, ())
+        parameters(request, ())
         tenant = seen_tenant(who)
         await trio.lowlevel.checkpoint()
         said = {
@@ -149,12 +159,14 @@ class Live:
         the session that it was killed. Raises ``HttpRefused``: 403 for all but operators, 404.
         """
         _check_operator(who)
-        paging.parameters(request, ())
+        parameters(request, ())
         session_id = request.parameters["session_id"]
-        session = self.sessions.get(session_id)
-        if session is None:
+        if session := self.sessions.get(session_id):
+            session.kill()
+        elif stream := self.streams.get(session_id):
+            stream.end(Reason.KILLED)
+        else:
             raise HttpRefused(NO_SUCH_SESSION)
-        session.kill()
         return answer(Killed(session_id, Reason.KILLED.value), HTTPStatus.ACCEPTED)
 
     # -- sessions
@@ -170,7 +182,7 @@ class Live:
         """
         operator = who.role is Role.OPERATOR
         filters = _OPERATORS_FILTERS if operator else _FILTERS
-        given = paging.parameters(request, (*filters, *_PAGE))
+        given = parameters(request, (*filters, *_PAGE))
         limit, slices = paging.limit_of(given), paging.Slices()
         wanted = {name: given[name] for name in filters if name in given}
         tenant = seen_tenant(who)
@@ -180,8 +192,10 @@ class Live:
         listed = _dialects_of(given.get("listeners"))
         shown: list[msgspec.Raw] = []
         last: Place | None = None
-        for place, session in _in_order(tuple(self.sessions.values())):
-            facts = session.reporter.facts
+        for place, session in _in_order(
+            tuple(self.sessions.values()), tuple(self.streams.values())
+        ):
+            facts = _facts_of(session)
             comes = begun_after is None or place > begun_after
             comes = comes and facts.dialect in listed
             if not comes or any(getattr(facts, name) != value for name, value in wanted.items()):
@@ -189,17 +203,20 @@ class Live:
                 continue
             if len(shown) == limit and last is not None:
                 return answer({"data": shown, "next": _cursor(last)})
-            if facts.session_id in self.sessions:  # else it has ended since
+            if self._runs(facts.session_id):  # else it has ended since
                 line = self.line_of(session, operator=operator)
                 shown.append(msgspec.Raw(ENCODER.encode(line)))
                 last = place
             await slices.shown()
         return answer({"data": shown, "next": None})
 
-    def line_of(self, session: LiveSession, *, operator: bool) -> SessionLine:
+    def _runs(self, session_id: str) -> bool:
+        return session_id in self.sessions or session_id in self.streams
+
+    def line_of(self, session: Listed, *, operator: bool) -> SessionLine:
         """One session at this moment, for an operator's eyes or for its tenant's."""
-        reporter, up, down = session.reporter, session.client.flow, session.upstream.flow
-        facts, duration_s = reporter.facts, trio.current_time() - reporter.timing.started_at
+        facts, duration_s = _facts_of(session), trio.current_time() - _began_at(session)
+        turns, messages_up, messages_down = _counts_of(session)
         return SessionLine(
             session_id=facts.session_id,
             dialect=Dialect(facts.dialect),
@@ -210,9 +227,9 @@ class Live:
             state=_state_of(session),
             started_at=moment(self.wall() - duration_s),
             duration_s=round(duration_s, 3),
-            turns=reporter.turns,
-            messages_up=0 if up is None else up.messages,
-            messages_down=0 if down is None else down.messages,
+            turns=turns,
+            messages_up=messages_up,
+            messages_down=messages_down,
             client_address=session.client_address if operator else None,
         )
 
@@ -235,7 +252,22 @@ def _check_operator(who: Identity) -> None:
         raise HttpRefused(_NOT_AN_OPERATOR)
 
 
-def _state_of(session: LiveSession) -> Literal["idle", "busy", "leaving"]:
+def _facts_of(session: Listed) -> SessionFacts:
+    return session.facts if isinstance(session, EventStream) else session.reporter.facts
+
+
+def _counts_of(session: Listed) -> tuple[int, int, int]:
+    """Turns that have ended, and messages up and down."""
+    if isinstance(session, EventStream):
+        return 0, 0, session.messages
+    up, down = session.client.flow, session.upstream.flow
+    messages_up = 0 if up is None else up.messages
+    return session.reporter.turns, messages_up, 0 if down is None else down.messages
+
+
+def _state_of(session: Listed) -> Literal["idle", "busy", "leaving"]:
+    if isinstance(session, EventStream):
+        return "idle" if session.reason is None else "leaving"
     if session.leaving is not None:
         return "leaving"
     return "busy" if session.conversation.busy else "idle"
@@ -247,16 +279,20 @@ Place = tuple[float, str]
 """When a session began and its id: it stands there among all, for as long as relayd runs."""
 
 
-def _in_order(sessions: tuple[LiveSession, ...]) -> Iterator[tuple[Place, LiveSession]]:
-    """``sessions``, which began one after the other, with their places: ties are put right."""
-    placed = ((_began_at(each), each) for each in sessions)
-    for began_at, together in itertools.groupby(placed, lambda pair: pair[0]):
-        by_id = {each.reporter.facts.session_id: each for _, each in together}
+def _in_order(
+    sessions: Sequence[Listed], streams: Sequence[Listed]
+) -> Iterator[tuple[Place, Listed]]:
+    """Both, which each began one after the other, with their places: ties are put right."""
+    every = heapq.merge(sessions, streams, key=_began_at)
+    for began_at, together in itertools.groupby(every, _began_at):
+        by_id = {_facts_of(each).session_id: each for each in together}
         for session_id in sorted(by_id):
             yield (began_at, session_id), by_id[session_id]
 
 
-def _began_at(session: LiveSession) -> float:
+def _began_at(session: Listed) -> float:
+    if isinstance(session, EventStream):
+        return session.began_at
     return session.reporter.timing.started_at
 
 

@@ -19,13 +19,14 @@ from relayd.core.refusals import Refusal, RefusalCode
 from relayd.dialect.hub_errors import Mistake
 from relayd.dialect.hub_publish import Drafts, Publishing, encode_published, parse_publishing
 from relayd.hub.hub import Hub
-from relayd.hub.idempotency import KEY_MAX_CHARS, Answers, Reused, digest_of
+from relayd.hub.idempotency import KEY_MAX_CHARS, Answers, Place, Reused, digest_of
 from relayd.protocol.head import Head
 from relayd.service.admin import paging
 from relayd.service.http.refusals import HttpFault, HttpRefused
 from relayd.service.http.request import Request
 from relayd.service.http.responses import Json
 from relayd.service.hub.pace import Pace
+from relayd.service.hub.query import parameters
 from relayd.session.hub.identity import Identity
 
 BODY_MAX_BYTES: Final = 1_048_576
@@ -80,7 +81,7 @@ class Publisher:
                 many events.
         """
         _check_may_publish(who)
-        paging.parameters(request, ())
+        parameters(request, ())
         key = _read_head(request.head)
         body = await request.body(BODY_MAX_BYTES)
         publishing = parse_publishing(body)
@@ -89,14 +90,14 @@ class Publisher:
         _check_topics(publishing, who)
         if key is None:
             return Json(self._publish(publishing, who))
-        digest, now = digest_of(body), trio.current_time()
-        earlier = self.answers.find(who.tenant, key, digest, now)
+        place, digest, now = Place(who.tenant, who.name, key), digest_of(body), trio.current_time()
+        earlier = self.answers.find(place, digest, now)
         if isinstance(earlier, Reused):
             raise HttpRefused(_REUSED)
         if earlier is not None:
             return Json(earlier, headers=REPLAYED)
         answer = self._publish(publishing, who)
-        self.answers.keep(who.tenant, key, digest, answer, now)
+        self.answers.keep(place, digest, answer, now)
         return Json(answer)
 
     def _publish(self, publishing: Publishing, who: Identity) -> bytes:

@@ -74,6 +74,11 @@ class StaticFiles:
         """``GET /dashboard``. Raises ``HttpRefused`` where there is no dashboard."""
         return await self._serve(request, INDEX)
 
+    async def moved(self, request: Request) -> Text:
+        """``GET /dashboard/``: the page is without the slash, as its own links count on."""
+        await trio.lowlevel.checkpoint()
+        return Text(b"", 308, (("Location", "../dashboard"),))
+
     async def file(self, request: Request) -> Text:
         """``GET /dashboard/{file}``. Raises ``HttpRefused`` (404)."""
         return await self._serve(request, request.parameters["file"])

@@ -120,18 +120,17 @@ def api_of(
         draining: Whether nobody is let in any more.
     """
     desk, sources = shared.desk, shared.sources
+    streams = EventStreams(
+        hub=shared.hub, quota=desk.quota, snapshot=lambda: house.snapshot, wall=desk.wall
+    )
     return HubApi(
         house=house,
         wall=desk.wall,
         publisher=shared.publisher,
-        streams=EventStreams(
-            hub=shared.hub,
-            quota=desk.quota,
-            snapshot=lambda: house.snapshot,
-            wall=desk.wall,
-        ),
+        streams=streams,
         live=Live(
             sessions=sessions,
+            streams=streams.running,
             figures=lambda tenant: sources.figures.overview(tenant, desk.wall()),
             accounts=accounts,
             draining=draining,

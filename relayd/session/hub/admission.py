@@ -28,6 +28,13 @@ CENTRIFUGE_PATH: Final = "/connection/websocket"
 STRANGER: Final = Key(name="(stranger)", tenant="", digest=b"")
 """Stands for who has not said who it is; no key of the configuration has such a name."""
 
+_NOTHING_TO_CHOOSE: Final = Refusal(
+    RefusalCode.INVALID_PARAMETER,
+    "A credential is no subprotocol that an answer may name, and browsers give up where none is"
+    ' named. Offer a second one, such as ["relayd", "bearer.<token>"].',
+    "sec-websocket-protocol",
+)
+
 
 @attrs.frozen(kw_only=True)
 class HubGrant:
@@ -78,6 +85,8 @@ def admit(
     public = public_subprotocols(
         item for item in request.subprotocols if not item.lower().startswith(BEARER_SUBPROTOCOL)
     )
+    if request.subprotocols and not public:
+        return _refused(_NOTHING_TO_CHOOSE, identity)
     grant = Grant(
         key=STRANGER if identity is None else identity.limited_as,
         dialect=Dialect.HUB,

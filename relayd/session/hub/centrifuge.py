@@ -182,6 +182,8 @@ class CentrifugeTalk:
     async def _subscribe(self, command: Subscribe) -> None:
         guest, selector = self.guest, _selector(command.channel)
         subscriber = guest.subscriber
+        if command.since is not None:
+            await guest.outlet.room()
         if command.channel in subscriber.followed:
             self._fail(command.id, ReplyError.ALREADY_SUBSCRIBED)
             return
@@ -192,7 +194,7 @@ class CentrifugeTalk:
             self._fail(command.id, ReplyError.LIMIT_EXCEEDED)
             return
         since = {} if command.since is None else {selector.text: command.since}
-        found = await guest.follow(Wanted(topics=(selector,), since=since))
+        found = guest.follow(Wanted(topics=(selector,), since=since))
         if command.rejects_unrecovered and found.recovered is False:
             guest.desk.hub.unsubscribe(subscriber, [selector])
             self._fail(command.id, ReplyError.UNRECOVERABLE_POSITION)
@@ -236,11 +238,11 @@ class CentrifugeTalk:
 
     async def _history(self, command: History) -> None:
         guest, channel = self.guest, command.channel
+        await guest.outlet.room()
         scope = guest.who.scope
         if not scope.may_follow(_selector(channel)):
             self._fail(command.id, ReplyError.PERMISSION_DENIED)
             return
-        await guest.outlet.room()
         past = guest.desk.hub.history(
             scope.owner(channel),
             channel,

@@ -53,15 +53,22 @@ class CouncilTalk:
 
     async def begin(self) -> None:
         """Follow what the client's URL says, and welcome it."""
-        found = await self.guest.follow(self.wanted)
+        if self.wanted.resumes:
+            await self.guest.outlet.room()
+        # It was let in with these; what it may do can have changed since.
+        scope, asked = self.guest.who.scope, self.wanted.topics
+        dropped = tuple(each for each in asked if refused_topic(scope, (each,)) is not None)
+        topics = tuple(each for each in asked if each not in dropped)
+        found = self.guest.follow(attrs.evolve(self.wanted, topics=topics))
         welcome = encode_welcome(
             client=self.guest.client_id,
             epoch=found.epoch,
             seq=found.seq,
-            topics=self.wanted.topics,
+            topics=topics,
             recovered=found.recovered,
         )
-        self._answer(welcome, found, self.wanted.topics)
+        self._answer(welcome, found, topics)
+        self.lost(dropped)
 
     async def hear(self, text: bytes, now: float) -> None:
         """Deal with one message."""
@@ -86,7 +93,7 @@ class CouncilTalk:
         guest = self.guest
         match message:
             case Ping(id_):
-                guest.say(encode_pong(guest.desk.wall(), id_))
+                guest.say(self._pong(id_))
             case Subscribe():
                 await self._subscribe(message)
             case Unsubscribe(topics, id_):
@@ -95,15 +102,31 @@ class CouncilTalk:
             case Refresh():
                 self._refresh(message)
 
+    def _pong(self, request_id: bytes | None) -> bytes:
+        """The answer to a ping, with the client's place where all that it follows has been sent.
+
+        A client for which nothing happens keeps its place fresh so: the old one might be
+        forgotten by the time it comes back. Where something still waits, that says the place, and
+        a number here could be wrong: parts of a stream may yet be joined behind this.
+        """
+        guest = self.guest
+        pong = encode_pong(guest.desk.wall(), request_id)
+        if guest.subscriber.outbox:
+            return pong
+        hub = guest.desk.hub
+        return b'%b,"epoch":"%b","seq":%d}' % (pong[:-1], hub.epoch.encode(), hub.seq)
+
     async def _subscribe(self, message: Subscribe) -> None:
         guest, wanted = self.guest, message.wanted
+        if wanted.resumes:
+            await guest.outlet.room()
         if refused_topic(guest.who.scope, wanted.topics) is not None:
             self._mistaken(attrs.evolve(_NOT_ALLOWED, id=message.id))
             return
         if not guest.subscriber.may_add(wanted.topics):
             guest.verdict.end(Reason.TOPICS_EXCEEDED)
             return
-        found = await guest.follow(wanted)
+        found = guest.follow(wanted)
         told = encode_subscribed(
             topics=wanted.topics,
             epoch=found.epoch,

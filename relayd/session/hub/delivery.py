@@ -44,6 +44,7 @@ class Outlet:
         crashed: Hears of a bug.
         messages: Whole messages that were sent.
         bytes: Their bytes, with the heads of their frames.
+        last_bytes: Those of the last write: what a full socket has not taken is part of them.
     """
 
     delivery: Delivery
@@ -54,6 +55,7 @@ class Outlet:
     outbox: Outbox = attrs.field(init=False)
     messages: int = attrs.field(default=0, init=False)
     bytes: int = attrs.field(default=0, init=False)
+    last_bytes: int = attrs.field(default=0, init=False)
     is_due: bool = attrs.field(default=False, init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _has_room: trio.Event | None = attrs.field(default=None, init=False)
@@ -80,10 +82,10 @@ class Outlet:
 
     def send(self, now: float) -> None:
         """Send some of what waits, if the socket takes anything. Called by the delivery's task."""
+        if self.verdict.reason is not None:
+            return  # the goodbye has the sink now, and the outbox may be gone already
         endpoint, outbox = self.endpoint, self.outbox
         sink = endpoint.sink
-        if self.verdict.reason is not None:
-            return  # the goodbye has the sink now
         if outbox.overflowed:
             self.verdict.end(Reason.CLIENT_SLOW)
             return
@@ -110,7 +112,8 @@ class Outlet:
         if not frames:
             return True
         self.messages += len(frames)
-        self.bytes += sum(map(len, frames))
+        self.last_bytes = sum(map(len, frames))
+        self.bytes += self.last_bytes
         if self.endpoint.sink.write([*frames], Standing.BOUNDARY, now):
             return True
         self.reactor.update(self.endpoint)
@@ -118,6 +121,8 @@ class Outlet:
 
     async def room(self) -> None:
         """Wait until little is left of what waits: what is asked for next may be much.
+
+        Afterwards the client may be allowed less than before, so ask for that behind it.
 
         Cancelling it is fine. A client that takes nothing is cut meanwhile.
         """

@@ -84,7 +84,7 @@ class HubDesk:
 
         Cancelling it lets nobody in.
         """
-        leave = self.antechamber.enter() if is_stranger else _nothing
+        leave = self.antechamber.enter(grant.client_address) if is_stranger else _nothing
         if isinstance(leave, Refusal):
             return leave
         with ExitStack() as undo:

@@ -128,13 +128,13 @@ class Guest:
         self.verdict.end(Reason.CONTROL_FLOOD)
         return False
 
-    async def follow(self, wanted: Wanted) -> Subscribed:
-        """Follow more. What it missed has to be sent in the same step, by :meth:`answer`.
+    def follow(self, wanted: Wanted) -> Subscribed:
+        """Follow more, which it may. What it missed is sent in the same step, by :meth:`answer`.
 
-        Cancelling it follows nothing.
+        Where it missed something there has to be :meth:`room
+        <relayd.session.hub.delivery.Outlet.room>` for that. Whether it may follow this is asked
+        behind that wait: a reload during it may have taken the right away.
         """
-        if wanted.resumes:
-            await self.outlet.room()
         return self.desk.hub.subscribe(self.subscriber, wanted, trio.current_time())
 
     # -- what it is told

@@ -1,17 +1,31 @@
-"""For how long a client of the hub stays, and when it is taken for gone."""
+"""For how long a client of the hub stays: its age, its silence, and what a reload leaves it."""
 
 from __future__ import annotations
+
+from typing import Final, TypeAlias
 
 import attrs
 
 from relayd.config.dialects import HubKeepalive
+from relayd.config.hub import HubSettings
+from relayd.config.providers import Dialect
 from relayd.config.schema import LimitSettings, Timeouts
+from relayd.config.secret import Secret
+from relayd.config.snapshot import Key, Snapshot
 from relayd.core.endings import Reason
 from relayd.dialect.meter import Refuse
 from relayd.hub.shared import Wire
+from relayd.session.admission import check_key
 from relayd.session.hub.identity import Identity
 from relayd.session.hub.tokens import LEEWAY_S
-from relayd.session.terms import TOO_OLD, Deadlines, Term
+from relayd.session.terms import TOO_OLD, Deadlines, Term, removed
+
+WRITE_S: Final = 10.0
+"""A client that has taken no byte for this long is too slow, or sooner by ``limits.stall_s``: what
+it has not taken is to be in the topics' memory yet when it comes back."""
+
+TokenTerms: TypeAlias = tuple[Secret | str | None, ...]
+"""What tokens are verified with; two of them are compared and nothing else."""
 
 EXPIRED = Refuse(
     "permission_error",
@@ -30,7 +44,12 @@ def deadlines_of(
     """
     gone_s = keepalive.keepalive_s + keepalive.pong_s
     ping_s = gone_s if wire is Wire.CENTRIFUGE else keepalive.keepalive_s
-    timed = attrs.evolve(limits, keepalive_s=ping_s, keepalive_timeout_s=gone_s)
+    timed = attrs.evolve(
+        limits,
+        keepalive_s=ping_s,
+        keepalive_timeout_s=gone_s,
+        stall_s=min(limits.stall_s, WRITE_S),
+    )
     return Deadlines(timed, Timeouts(), term)
 
 
@@ -63,3 +82,28 @@ def ttl_of(identity: Identity, wall: float) -> int | None:
     if identity.key is not None or identity.expires_at is None:
         return None
     return max(1, int(identity.expires_at - wall))
+
+
+def still(key: Key, client_address: str, snapshot: Snapshot, wall: float) -> Identity | None:
+    """Who comes with ``key`` by another configuration than the one that let it in.
+
+    Args:
+        key: As that one had it.
+        client_address: Where the client is.
+        snapshot: The configuration in force now.
+        wall: Seconds since the epoch.
+
+    Returns:
+        ``None`` where nobody is let in with it any more.
+    """
+    current = snapshot.keys.get(key.digest)
+    if current is None or removed(key, snapshot) or not current.permits_dialect(Dialect.HUB):
+        return None
+    refusal = check_key(current, client_address, wall)
+    return Identity.of_key(current) if refusal is None else None
+
+
+def token_terms(settings: HubSettings) -> TokenTerms:
+    """What tokens are verified with; where it changes, who came with one has to show it again."""
+    keys = settings.jwt_hs256_secret, settings.jwt_rs256_public_key
+    return (*keys, settings.jwt_issuer, settings.jwt_audience, settings.jwt_tenant)

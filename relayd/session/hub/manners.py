@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -10,12 +11,16 @@ import attrs
 from relayd.core.refusals import Refusal, RefusalCode
 
 MESSAGES_PER_S: Final = 10.0
-BURST: Final = 128
-"""Messages, and commands of a message that holds several. A client that comes back asks for each
-of its topics by itself, and may follow as many as this."""
+BURST: Final = 160
+"""Messages, and commands of a message that holds several. A client that comes back connects and
+then asks for each of its topics by itself, at once: up to
+:data:`~relayd.dialect.hub_topics.SELECTORS_MAX` of them, and a few questions besides."""
 
-STRANGERS_MAX: Final = 256
+STRANGERS_MAX: Final = 1024
 """Clients per process that have been accepted and have not yet said who they are."""
+
+STRANGERS_PER_ADDRESS_MAX: Final = 256
+"""Those of one address among them: nobody shuts the others out."""
 
 CONNECT_S: Final = 10.0
 """How long such a client has for it."""
@@ -54,21 +59,32 @@ class Antechamber:
     """
 
     waiting: int = 0
+    _by_address: Counter[str] = attrs.field(factory=Counter[str])
 
-    def enter(self) -> Callable[[], None] | Refusal:
+    def enter(self, address: str) -> Callable[[], None] | Refusal:
         """Let one in, and return what lets it out again, once; or why none is let in."""
-        if self.waiting >= STRANGERS_MAX:
+        of_address = self._by_address[address]
+        if self.waiting >= STRANGERS_MAX or of_address >= STRANGERS_PER_ADDRESS_MAX:
             return _FULL
         self.waiting += 1
-        return _Leave(self)
+        self._by_address[address] = of_address + 1
+        return _Leave(self, address)
+
+    def leave(self, address: str) -> None:
+        """One who entered from ``address`` is gone."""
+        self.waiting -= 1
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
 
 
 @attrs.define(eq=False)
 class _Leave:
     _chamber: Antechamber | None
+    _address: str
 
     def __call__(self) -> None:
         """Leave; calling it again does nothing."""
         if self._chamber is not None:
-            self._chamber.waiting -= 1
+            self._chamber.leave(self._address)
             self._chamber = None

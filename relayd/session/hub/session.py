@@ -7,14 +7,13 @@ through its outbox and the process's one delivery. There is no upstream, and the
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from relayd.config.providers import Dialect
-from relayd.config.secret import Secret
-from relayd.config.snapshot import Key, Snapshot
+from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason, Side
 from relayd.dialect.base import Timed
 from relayd.dialect.hub_topics import Selector
@@ -24,7 +23,6 @@ from relayd.observe.bus import SessionFacts
 from relayd.protocol.directions import ClientFlow
 from relayd.protocol.outcomes import Crash, EndOfStream, Event, PeerClosed, Taken, Violation
 from relayd.routing.classify import Failure
-from relayd.session.admission import check_key
 from relayd.session.clock import Clock
 from relayd.session.closing import close_all
 from relayd.session.hub.admission import HubGrant
@@ -34,21 +32,21 @@ from relayd.session.hub.delivery import Outlet
 from relayd.session.hub.desk import Entry, HubDesk
 from relayd.session.hub.guest import NOBODY, Guest
 from relayd.session.hub.identity import Identity
-from relayd.session.hub.lifetime import deadlines_of, term_of
+from relayd.session.hub.lifetime import TokenTerms, deadlines_of, still, term_of, token_terms
 from relayd.session.hub.manners import CONNECT_S
+from relayd.session.hub.patience import Patience, bound_send_buffer
 from relayd.session.hub.verdict import HubVerdict
 from relayd.session.living import Living
 from relayd.session.reporter import Reporter, Timing
 from relayd.session.responses.accounting import Totals
 from relayd.session.responses.intake import Intake
-from relayd.session.terms import removed
 from relayd.session.verdict import Verdict
 from relayd.transport.endpoint import Endpoint
 
 MESSAGE_MAX_BYTES: Final = 65_536
 """Of a client. An event that it publishes may be as long, but for what stands around it."""
 
-_TokenTerms: TypeAlias = tuple[Secret | str | None, ...]
+_TOO_SLOW: Final = frozenset({Reason.CLIENT_SLOW, Reason.CLIENT_STALLED})
 
 
 class Talk(Protocol):
@@ -100,12 +98,13 @@ class HubSession(Living):
     guest: Guest = attrs.field(init=False)
     _flow: ClientFlow = attrs.field(init=False)
     _talk: Talk = attrs.field(init=False)
-    _tokens: _TokenTerms = attrs.field(init=False)
+    _tokens: TokenTerms = attrs.field(init=False)
+    _patience: Patience = attrs.field(factory=Patience, init=False)
 
     def __attrs_post_init__(self) -> None:
         granted, hub = self.granted, self.desk.hub
         identity = granted.identity
-        self._tokens = _token_terms(self.snapshot)
+        self._tokens = token_terms(self.snapshot.settings.hub)
         self._flow = ClientFlow(
             message_max_bytes=self.message_max_bytes, hold=self.hold, reader=Intake()
         )
@@ -167,18 +166,28 @@ class HubSession(Living):
         if identity is None:
             return  # it is asked when it has said who it is
         if identity.key is None:
-            if _token_terms(snapshot) != self._tokens:
+            if token_terms(snapshot.settings.hub) != self._tokens:
                 self.verdict.end(Reason.KEY_EXPIRED)
             return
-        newer = _still(identity.key, self.client_address, snapshot, self.desk.wall())
+        newer = still(identity.key, self.client_address, snapshot, self.desk.wall())
         if newer is None or newer.tenant != identity.tenant:
             self.verdict.end(Reason.KEY_REMOVED)
         elif newer != identity:
             self._talk.lost(self.guest.become(newer))
 
+    def leave(self, reason: Reason, *, at: float, refuse: Refuse) -> None:
+        """See :class:`~relayd.session.living.Living`. It waits for no client that has stopped."""
+        self._patience.lose()
+        super().leave(reason, at=at, refuse=refuse)
+
+    def kill(self, reason: Reason = Reason.KILLED) -> None:
+        """See :class:`~relayd.session.living.Living`, and :meth:`leave`."""
+        self._patience.lose()
+        super().kill(reason)
+
     def _became(self, identity: Identity) -> None:
         """It is known who the client is, or until when it is that."""
-        self._tokens = _token_terms(self.desk.snapshot)
+        self._tokens = token_terms(self.desk.snapshot.settings.hub)
         reporter, settings = self.reporter, self.snapshot.settings
         reporter.facts = attrs.evolve(reporter.facts, key=identity.name, tenant=identity.tenant)
         term = term_of(
@@ -236,13 +245,21 @@ class HubSession(Living):
     async def _end(self) -> None:
         assert self.verdict.reason is not None
         self.upstream.finish(trio.current_time())
-        self.desk.hub.remove(self.guest.subscriber)
+        self.desk.hub.remove(self.guest.subscriber)  # and what waits: a client that can, resumes
+        try:
+            if self.verdict.reason in _TOO_SLOW:
+                await self._patience.last(self.reactor, self.client, self.upstream.last_bytes)
+        finally:
+            await self._say_goodbye(self.verdict.reason)
+
+    async def _say_goodbye(self, reason: Reason) -> None:
+        """Bounded, and cancelling it does not shorten it."""
         try:
             closed = await close_all(
                 self.reactor, self.client, verdict=self.verdict, last_words=b""
             )
-            with trio.CancelScope(shield=True):  # bounded
-                await self.reporter.settled(self.verdict.reason.value)
+            with trio.CancelScope(shield=True):
+                await self.reporter.settled(reason.value)
             self.reporter.ended(self.verdict, closed, self._flow, self.upstream)
         finally:
             self.entry.leave()
@@ -254,22 +271,6 @@ class HubSession(Living):
         self.guest.became = self.guest.look_at = _forget
         self.upstream.crashed = _forget
         del self.upstream.outbox
-
-
-def _still(key: Key, client_address: str, snapshot: Snapshot, wall: float) -> Identity | None:
-    """Who comes with ``key`` by this configuration; ``None`` where nobody is let in with it."""
-    current = snapshot.keys.get(key.digest)
-    if current is None or removed(key, snapshot) or not current.permits_dialect(Dialect.HUB):
-        return None
-    refusal = check_key(current, client_address, wall)
-    return Identity.of_key(current) if refusal is None else None
-
-
-def _token_terms(snapshot: Snapshot) -> _TokenTerms:
-    """What tokens are verified with."""
-    hub = snapshot.settings.hub
-    keys = hub.jwt_hs256_secret, hub.jwt_rs256_public_key
-    return (*keys, hub.jwt_issuer, hub.jwt_audience, hub.jwt_tenant)
 
 
 def _never(_: float) -> float:
@@ -304,6 +305,7 @@ def make_session(
         accepted_at: When the client's connection was accepted, by ``trio.current_time()``.
         now: Likewise.
     """
+    bound_send_buffer(client)
     grant, identity, settings = granted.grant, granted.identity, snapshot.settings
     facts = SessionFacts(
         session_id=session_id,

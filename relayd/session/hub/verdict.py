@@ -33,11 +33,16 @@ class HubVerdict(Verdict):
 
     @property
     def ending(self) -> Ending:
-        """What the reason means, with the hub's close code and without an upstream."""
+        """What the reason means, with the hub's close code and without an upstream.
+
+        A client that takes nothing is told so too, and reset only where it does not take that
+        (:mod:`relayd.session.hub.patience`).
+        """
         assert self.reason is not None, "the session has not ended"
         return attrs.evolve(
             super().ending,
             client_code=CLOSES[self.reason].code,
             upstream_code=None,
+            abort_client=False,
             error_type=None,
         )

@@ -6,6 +6,7 @@ import { forgetKey, storedKey, subprotocols } from "./credentials.js";
 import { KillDialog, helpDialog } from "./dialogs.js";
 import { byId, setShown } from "./dom.js";
 import { listenToKeys } from "./keyboard.js";
+import { isOwn } from "./provenance.js";
 import { Refresher } from "./refresh.js";
 import { Router } from "./router.js";
 import { SignIn } from "./sign-in.js";
@@ -33,13 +34,12 @@ let streams = false;
 // -- what comes in
 
 const router = new Router((error, { event }) => console.error(`A view failed at ${event}.`, error))
-  .on("stats", ({ topic, data }) => {
-    if (store.isOperator !== (topic === "ops")) return; // figures of somebody else
-    if (!store.setStats(data)) refresher.soon("overview");
+  .on("stats", (envelope) => {
+    if (!store.stats(envelope)) refresher.soon("overview");
   })
   .on("session.*", (envelope) => store.session(envelope))
   .on("turn.*", (envelope) => store.session(envelope))
-  .on("account.*", () => refresher.soon("accounts"))
+  .on("account.*", (envelope) => isOwn(envelope) && refresher.soon("accounts"))
   .on("*", (envelope) => store.log(envelope));
 
 const connection = new Connection({
@@ -47,6 +47,7 @@ const connection = new Connection({
   protocols: () => subprotocols(storedKey() ?? ""),
   onEvent: (envelope) => router.dispatch(/** @type {any} */ (envelope)),
   onReset: () => {
+    store.missed();
     refresher.reset();
     refresher.tick(Date.now());
   },

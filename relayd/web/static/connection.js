@@ -242,9 +242,10 @@ export class Connection {
   }
 
   #receive(envelope) {
-    const [epoch] = String(envelope.id ?? "").split(":");
+    const [epoch] = String(envelope.id ?? "").split(/[:@]/); // a place in a topic, or in all
     if (epoch && Number.isSafeInteger(envelope.seq)) this.#pass(epoch, envelope.seq);
-    if (envelope.event === "resync_required") return this.#reset();
+    const fromHub = envelope.topic === null; // what is published has a topic, whatever its name
+    if (fromHub && envelope.event === "resync_required") return this.#reset();
     this.#isFresh = false;
     this.#options.onEvent(envelope);
   }

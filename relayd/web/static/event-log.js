@@ -1,11 +1,12 @@
 /** The last events, held still on demand: what comes meanwhile is counted and kept. */
 
+import { isBorrowed, isOwn } from "./provenance.js";
 import { matcher } from "./sessions.js";
 import { summaryOf } from "./summary.js";
 
 export const EVENTS_MAX = 1_000;
 
-/** Events that are drawn elsewhere: a line a second would wash away the others. */
+/** relayd's events that are drawn elsewhere: a line a second would wash away the others. */
 const NOT_LISTED = new Set(["stats"]);
 
 /**
@@ -32,7 +33,7 @@ export class EventLog {
 
   /** @param {Envelope} envelope @param {number} now */
   add(envelope, now) {
-    if (NOT_LISTED.has(envelope.event)) return;
+    if (NOT_LISTED.has(envelope.event) && isOwn(envelope)) return;
     this.#count(now);
     const summary = summaryOf(envelope.data);
     const text = [envelope.event, envelope.session_id ?? "", envelope.node_id ?? "",
@@ -95,11 +96,18 @@ export class EventLog {
 function entryText(entry, field) {
   const { envelope } = entry;
   if (field === null) return entry.text;
-  if (field === "event" || field === "topic" || field === "tenant") return envelope[field] ?? "";
+  if (field === "event" || field === "topic") return envelope[field] ?? "";
+  if (field === "tenant") return tenantOf(envelope);
   if (field === "session") return envelope.session_id ?? "";
   if (field === "node") return envelope.node_id ?? "";
   const value = envelope.data?.[field];
   return value === undefined || typeof value === "object" ? "" : String(value);
+}
+
+/** `ops` belongs to no tenant: there relayd says in the data whose it is. @param {Envelope} envelope */
+function tenantOf(envelope) {
+  const said = isOwn(envelope) ? envelope.data?.tenant : "";
+  return envelope.tenant || (typeof said === "string" ? said : "");
 }
 
 /** @param {Envelope} envelope @param {number} now */
@@ -110,7 +118,9 @@ function timeOf(envelope, now) {
 
 /** What kind of news an event is: its shape and colour in the list. @param {Envelope} envelope
  * @returns {"good" | "bad" | "warn" | "work" | "plain"} */
-export function kindOf({ event, data }) {
+export function kindOf(envelope) {
+  const { event, data } = envelope;
+  if (isBorrowed(envelope)) return "plain";
   if (event === "error" || /failed$|[.:]error$/.test(event)) return "bad";
   if (event === "session.ended") return FAULTLESS.has(data?.fault ?? "none") ? "plain" : "bad";
   if (event === "turn.ended") return DONE.has(data?.reason ?? "completed") ? "plain" : "warn";

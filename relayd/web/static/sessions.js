@@ -13,15 +13,22 @@ export const ENDED_SHOWN_MS = 6_000;
 /** Samples of a session's traffic, one each time the list is asked for. */
 export const SAMPLES_MAX = 30;
 
-/** Ended sessions that are remembered against answers that are older. */
+/** Ended sessions that are remembered against answers that are older: so long, and so many. */
 const ENDED_REMEMBERED_MS = 60_000;
+export const ENDED_MAX = 10_000;
+
+/** Sessions that are listed; the server may have more, and the page says how many. */
+export const SESSIONS_MAX = 4_000;
 
 /** The dialect of those who follow events: sessions too, but none that relayd relays. */
 export const LISTENER = "hub";
 
-const TEXTS = ["dialect", "key", "tenant", "account", "model", "state", "client_address",
-  "started_at"];
-const NUMBERS = ["turns", "messages_up", "messages_down"];
+/** What a row of an answer says. */
+const ROW_TEXTS = ["dialect", "key", "tenant", "account", "model", "state", "client_address"];
+const ROW_NUMBERS = ["turns", "messages_up", "messages_down"];
+
+/** What an event's data says; whose session it is, the envelope says. */
+const EVENT_TEXTS = ["dialect", "key", "account", "model"];
 
 /**
  * @typedef {object} Session
@@ -30,7 +37,9 @@ const NUMBERS = ["turns", "messages_up", "messages_down"];
  * @property {string} account @property {string} model @property {string} state
  * @property {string} client_address
  * @property {number} startedAt ms of the page's clock.
- * @property {number} turns @property {number} messages_up @property {number} messages_down
+ * @property {number} turns
+ * @property {number | null} messages_up @property {number | null} messages_down `null` until an
+ *   answer has told: events of a live session do not.
  * @property {number[]} traffic Messages between two answers, the oldest first.
  * @property {number | null} endedAt
  * @property {number} touched When an event last spoke of it.
@@ -39,9 +48,15 @@ const NUMBERS = ["turns", "messages_up", "messages_down"];
 export class Sessions {
   /** @type {Map<string, Session>} */ #live = new Map();
   /** @type {Map<string, number>} */ #ended = new Map();
+  #isDoubtful = false;
 
   get size() {
     return this.#live.size;
+  }
+
+  /** Whether there is room for none that is new. */
+  get isFull() {
+    return this.#live.size >= SESSIONS_MAX;
   }
 
   /** @param {string} id */
@@ -57,6 +72,12 @@ export class Sessions {
   clear() {
     this.#live.clear();
     this.#ended.clear();
+    this.#isDoubtful = false;
+  }
+
+  /** Events were missed: of what the next answer does not name, nobody knows that it still runs. */
+  doubt() {
+    this.#isDoubtful = true;
   }
 
   /**
@@ -68,29 +89,52 @@ export class Sessions {
    * @param {number} now
    */
   replace(rows, complete, askedAt, now) {
-    const named = new Set();
-    for (const row of rows) {
-      if (typeof row?.session_id !== "string" || this.#ended.has(row.session_id)) continue;
-      named.add(row.session_id);
-      const known = this.#live.get(row.session_id);
-      const session = known ?? this.#open(row.session_id, now);
-      const before = session.messages_up + session.messages_down;
-      merge(session, row);
-      if (isNumber(row.duration_s)) session.startedAt = steady(session, now - row.duration_s * 1e3);
-      if (known) sample(session, session.messages_up + session.messages_down - before);
+    const known = rows.filter((row) =>
+      typeof row?.session_id === "string" && !this.#ended.has(row.session_id));
+    if (complete || this.#isDoubtful) {
+      this.#dropAllBut(new Set(known.map((row) => row.session_id)), askedAt);
     }
-    for (const session of complete ? this.#live.values() : []) {
+    this.#isDoubtful = false;
+    for (const row of known) this.#take(row, now);
+  }
+
+  /** @param {Set<string>} named @param {number} askedAt */
+  #dropAllBut(named, askedAt) {
+    for (const [id, session] of this.#live) {
       const since = session.touched > askedAt || session.endedAt !== null;
-      if (!since && !named.has(session.session_id)) this.#live.delete(session.session_id);
+      if (!since && !named.has(id)) this.#live.delete(id);
     }
   }
 
-  /** Something was said about a session. @param {string} id @param {any} data
-   * @param {number} now */
-  touch(id, data, now) {
+  /** @param {any} row @param {number} now */
+  #take(row, now) {
+    const session = this.#live.get(row.session_id) ?? this.#add(row.session_id, now);
+    if (!session || session.endedAt !== null) return;
+    const before = messagesOf(session);
+    merge(session, row, ROW_TEXTS, ROW_NUMBERS);
+    if (isNumber(row.duration_s)) session.startedAt = steady(session, now - row.duration_s * 1e3);
+    const after = messagesOf(session);
+    if (before !== null && after !== null) sample(session, after - before);
+  }
+
+  /** A session has begun. @param {string} id @param {string} tenant Whose it is; empty where the
+   *   topic does not say. @param {any} data @param {number} now */
+  open(id, tenant, data, now) {
     if (this.#ended.has(id)) return;
-    const session = this.#live.get(id) ?? this.#open(id, now);
-    merge(session, data);
+    const session = this.#live.get(id) ?? this.#add(id, now);
+    if (!session) return;
+    if (tenant) session.tenant = tenant;
+    session.state ||= "idle";
+    this.touch(id, data, now);
+  }
+
+  /** Something was said about a session. @param {string} id @param {any} data
+   * @param {number} now @param {string} [state] What it is in from now on. */
+  touch(id, data, now, state) {
+    const session = this.#live.get(id);
+    if (!session || session.endedAt !== null) return;
+    merge(session, data, EVENT_TEXTS, []);
+    if (state) session.state = state;
     session.touched = now;
   }
 
@@ -104,14 +148,19 @@ export class Sessions {
     }
   }
 
-  /** @param {string} id @param {string} reason @param {number} now */
-  end(id, reason, now) {
+  /** It is over; what it came to is said with it. @param {string} id @param {any} data
+   * @param {number} now */
+  end(id, data, now) {
     const session = this.#live.get(id);
     if (session && session.endedAt === null) {
+      merge(session, data, [], ROW_NUMBERS);
       session.endedAt = now;
-      session.state = reason;
+      session.state = typeof data?.reason === "string" ? data.reason : "ended";
     }
     this.#ended.set(id, now);
+    if (this.#ended.size <= ENDED_MAX) return;
+    const [longestAgo] = this.#ended.keys();
+    this.#ended.delete(longestAgo);
   }
 
   /** Forget what ended a while ago. @param {number} now @returns {boolean} Whether any did. */
@@ -129,22 +178,28 @@ export class Sessions {
     return changed;
   }
 
-  /** @param {string} id @param {number} now @returns {Session} */
-  #open(id, now) {
+  /** @param {string} id @param {number} now @returns {Session | null} `null`: there is no room. */
+  #add(id, now) {
+    if (this.isFull) return null;
     const session = { session_id: id, dialect: "", key: "", tenant: "", account: "", model: "",
-      state: "", client_address: "", startedAt: now, turns: 0, messages_up: 0, messages_down: 0,
-      traffic: [], endedAt: null, touched: 0 };
+      state: "", client_address: "", startedAt: now, turns: 0, messages_up: null,
+      messages_down: null, traffic: [], endedAt: null, touched: 0 };
     this.#live.set(id, session);
     return session;
   }
 }
 
 /** Known fields of the right type alone: what else is sent is not shown.
- * @param {any} session @param {any} data */
-function merge(session, data) {
-  if (data === null || typeof data !== "object" || session.endedAt !== null) return;
-  for (const name of TEXTS) if (typeof data[name] === "string") session[name] = data[name];
-  for (const name of NUMBERS) if (isNumber(data[name])) session[name] = data[name];
+ * @param {any} session @param {any} data @param {string[]} texts @param {string[]} numbers */
+function merge(session, data, texts, numbers) {
+  if (data === null || typeof data !== "object") return;
+  for (const name of texts) if (typeof data[name] === "string") session[name] = data[name];
+  for (const name of numbers) if (isNumber(data[name])) session[name] = data[name];
+}
+
+/** Both ways; `null` where it is not known. @param {Session} session */
+function messagesOf({ messages_up: up, messages_down: down }) {
+  return up === null || down === null ? null : up + down;
 }
 
 /** A start that was worked out from an age jumps about by some ms; let it stand.

@@ -4,6 +4,7 @@
  */
 
 import { EventLog } from "./event-log.js";
+import { isOwn } from "./provenance.js";
 import { appendStep, emptySeries, readSeries } from "./series.js";
 import { LISTENER, Sessions } from "./sessions.js";
 
@@ -103,7 +104,8 @@ export class Store {
   setSessions(rows, complete, askedAt) {
     this.sessions.replace(rows, complete, askedAt, this.#clock());
     const listed = this.sessions.all().filter(({ dialect }) => dialect !== LISTENER).length;
-    this.unlisted = complete ? 0 : Math.max(0, (this.now?.sessions ?? 0) - listed);
+    const all = complete && !this.sessions.isFull;
+    this.unlisted = all ? 0 : Math.max(0, (this.now?.sessions ?? 0) - listed);
     this.changed("sessions");
   }
 
@@ -115,8 +117,14 @@ export class Store {
 
   // -- events
 
-  /** @param {any} data Of a `stats` event. @returns {boolean} Whether no step is missing. */
-  setStats(data) {
+  /**
+   * Take over figures: those of all for operators, else those of the own tenant.
+   *
+   * @param {import("./router.js").Envelope} envelope @returns {boolean} Whether no step is missing.
+   */
+  stats({ topic, data }) {
+    if (!this.identity) return true;
+    if (topic !== (this.isOperator ? "ops" : `tenant:${this.identity.tenant}`)) return true;
     if (data?.now) {
       this.now = data.now;
       this.load.push(data.now.sessions ?? 0);
@@ -133,31 +141,37 @@ export class Store {
     this.changed("events");
   }
 
-  /** @param {import("./router.js").Envelope} envelope */
-  session({ event, session_id: id, tenant, data }) {
-    if (!id) return;
+  /** What relayd says of a session or its turns. @param {import("./router.js").Envelope} envelope */
+  session(envelope) {
+    const { event, session_id: id, tenant, data } = envelope;
+    if (!id || !isOwn(envelope)) return;
     const now = this.#clock();
     switch (event) {
       case "session.opened":
-        this.sessions.touch(id, { state: "idle", tenant, ...data }, now);
+        this.sessions.open(id, tenant, data, now);
         break;
       case "session.connected":
       case "session.failed_over":
         this.sessions.touch(id, data, now);
         break;
       case "turn.started":
-        if (this.sessions.get(id)) this.sessions.touch(id, { ...data, state: "busy" }, now);
+        this.sessions.touch(id, data, now, "busy");
         break;
       case "turn.ended":
         this.sessions.countTurn(id, now);
         break;
       case "session.ended":
-        this.sessions.end(id, String(data?.reason ?? "ended"), now);
+        this.sessions.end(id, data, now);
         break;
       default:
         return;
     }
     this.changed("sessions");
+  }
+
+  /** Events were missed: what the next answer does not name is there no more. */
+  missed() {
+    this.sessions.doubt();
   }
 
   /** Time has passed. */

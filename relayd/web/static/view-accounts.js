@@ -83,8 +83,7 @@ function stateOf({ state, enabled }) {
 
 /** @param {any} account */
 function loadOf({ sessions, sessions_max: max }) {
-  const share = max > 0 ? sessions / max : 0;
-  return { parts: [{ name: "used", share }],
+  return { parts: max > 0 ? [{ name: "used", share: sessions / max }] : [], // no bound, no share
     text: max > 0 ? `${count(sessions)} / ${count(max)}` : count(sessions) };
 }
 

@@ -3,6 +3,7 @@
 import { byId, el, setShown, setText } from "./dom.js";
 import { kindOf } from "./event-log.js";
 import { clock, count, rate } from "./format.js";
+import { isBorrowed } from "./provenance.js";
 
 /** Rows in the page; what is older is found by the filter. */
 const ROWS_MAX = 150;
@@ -127,7 +128,9 @@ export class EventsView {
 const MARKS = { good: "good", bad: "bad", warn: "warn", work: "busy", plain: "idle" };
 
 /** @param {import("./router.js").Envelope} envelope */
-function aboutOf({ session_id: session, node_id: node, topic }) {
+function aboutOf(envelope) {
+  const { session_id: session, node_id: node, topic } = envelope;
+  if (isBorrowed(envelope)) return topic;
   if (session) return node ? `${session} ${node}` : session;
   return node ?? topic;
 }

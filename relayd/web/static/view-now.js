@@ -88,8 +88,8 @@ function byDialect({ now }) {
 }
 
 /** @param {import("./store.js").Store} store @param {string} name */
-function peak({ series }, name) {
-  const most = Math.max(0, ...perTime(series, name, 1).map((value) => value ?? 0));
+function peak({ now, series }, name) {
+  const most = Math.max(now[`${name}_per_s`] || 0, ...perTime(series, name, 1).map((value) => value ?? 0));
   return `peak ${rate(most)}/s`;
 }
 

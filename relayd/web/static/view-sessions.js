@@ -135,8 +135,8 @@ export class SessionsView {
         by: (row) => -row.startedAt,
         cell: textCell((row) => duration(((row.endedAt ?? Date.now()) - row.startedAt) / 1000)) },
       number("turns", "Turns", "Responses so far"),
-      number("messages_up", "Up", "Messages from the client"),
-      number("messages_down", "Down", "Messages to the client"),
+      number("messages_up", "Up", "Messages from the client, as of the last count"),
+      number("messages_down", "Down", "Messages to the client, as of the last count"),
       { name: "traffic", label: "Traffic", by: (row) => row.traffic.at(-1) ?? 0, descends: true,
         title: "Messages both ways over the last minutes",
         cell: sparkCell((row) => row.traffic, SAMPLES_MAX, "Messages both ways, last minutes") },
@@ -168,7 +168,9 @@ export class SessionsView {
 
 /** @param {any} session */
 function stateOf(session) {
-  if (session.endedAt !== null) return { mark: "gone", word: session.state, title: "It has ended." };
+  if (session.endedAt !== null) {
+    return { mark: "gone", word: session.state, title: `It has ended: ${session.state}` };
+  }
   const mark = MARKS[/** @type {keyof typeof MARKS} */ (session.state)] ?? "idle";
   return { mark, word: session.state || "open" };
 }

@@ -42,6 +42,7 @@ TABLE = routes(
     "HEAD /own",
     "GET /own",
     "OPTIONS /asked",
+    "GET /asked/",
 )
 
 
@@ -65,6 +66,7 @@ async def asked(method: str, path: str) -> tuple[Stage, Reply]:
         ("GET", "/v1/x/y/items/first", "/v1/{kind}/{id}/items/first kind=x,id=y"),
         ("GET", "/v1/responses/first/items/first", None),
         ("OPTIONS", "/asked", "/asked "),
+        ("GET", "/asked/", "/asked/ "),
         ("GET", "/v1/models?limit=3", "/v1/models "),
         ("GET", "/v1/responses/a%20b%C3%A9", "/v1/responses/{id} id=a bé"),
         ("GET", "/v1/responses/%2541", "/v1/responses/{id} id=%41"),  # decoded once
@@ -182,7 +184,8 @@ def test_the_table_can_be_listed() -> None:
         ["GET a"],
         ["GET "],
         ["GET //a"],
-        ["GET /a/"],
+        ["GET /a//"],
+        ["GET //"],
         ["GET /a/{B}"],
         ["GET /a/{b}c"],
         ["GET /a/{b}/{b}"],

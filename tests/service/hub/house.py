@@ -129,7 +129,7 @@ class House:
             wall=self.wall,
             publisher=self.publisher,
             streams=self.streams,
-            live=live_of(self.sessions),
+            live=live_of(self.sessions, streams=self.streams.running),
             files=StaticFiles(FILES),
         )
         self.http = HttpStage(Router(self.api.routes()))

@@ -99,6 +99,7 @@ def live_of(sessions: Mapping[str, PlayedSession] | None = None, **parts: object
     """What shows everything."""
     given: dict[str, Any] = {
         "sessions": {} if sessions is None else sessions,
+        "streams": {},
         "figures": lambda tenant: {"now": {"sessions": 0}},
         "accounts": accounts_of(),
         "draining": lambda: False,

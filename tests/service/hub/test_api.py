@@ -38,6 +38,8 @@ ROUTES = {
 }
 """Those that take a credential."""
 
+ALLOWED = {"GET": "GET, HEAD, OPTIONS", "POST": "OPTIONS, POST"}
+
 FILES = {"/dashboard": 200, "/dashboard/index.html": 200, "/dashboard/none.js": 404}
 KILL = "/api/v1/sessions/sess_1/kill"
 
@@ -62,23 +64,27 @@ async def test_the_table_is_complete(house: House) -> None:
 
     assert {(each.pattern.replace("{session_id}", "sess_1"), each.method) for each in routes} == {
         *ROUTES.items(),
+        *((path, "OPTIONS") for path in ROUTES),
         ("/dashboard", "GET"),
+        ("/dashboard/", "GET"),
         ("/dashboard/{file}", "GET"),
     }
     assert {each.name for each in routes} == {
         *("hub_publish", "hub_events", "hub_me", "hub_sessions", "hub_overview"),
-        *("hub_accounts", "hub_kill", "dashboard", "dashboard_file"),
+        *("hub_accounts", "hub_kill", "dashboard", "dashboard_moved", "dashboard_file"),
+        *("hub_publish_options", "hub_events_options", "hub_me_options", "hub_sessions_options"),
+        *("hub_overview_options", "hub_accounts_options", "hub_kill_options"),
     }
 
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        *((path, "POST" if method == "POST" else "GET, HEAD") for path, method in ROUTES.items()),
+        *((path, ALLOWED[method]) for path, method in ROUTES.items()),
         *((path, "GET, HEAD") for path in FILES),
     ],
 )
-@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH"])
 async def test_other_methods_are_refused_with_those_there_are(
     house: House, path: str, allowed: str, method: str
 ) -> None:
@@ -111,7 +117,6 @@ async def test_what_changes_something_is_not_to_be_got(house: House, path: str) 
         "/api/v1/events/",
         "/API/v1/me",
         "/metrics",
-        "/dashboard/",
         "/dashboard/a/b",
     ],
 )
@@ -278,3 +283,39 @@ async def test_the_dashboard_needs_no_key(house: House, path: str, status: int) 
     assert reply.status == status
     if status == 200:
         assert reply.headers["content-security-policy"] == POLICY
+
+
+async def test_the_dashboard_with_a_slash_is_sent_where_it_is(house: House) -> None:
+    reply = await ask(house, "GET", "/dashboard/")
+
+    assert (reply.status, reply.headers["location"], reply.body) == (308, "../dashboard", b"")
+
+
+# -- a token in the URL
+
+
+@pytest.mark.parametrize(("path", "method"), ROUTES.items())
+async def test_a_token_in_the_url_opens_every_route(house: House, path: str, method: str) -> None:
+    query = f"?access_token={signed(publish=['*'])}"
+    if path.endswith("events"):
+        async with house.client() as client:
+            await client.send(request("GET", path + query))
+            assert b" 200 " in await client.until(b"\r\n\r\n")
+        return
+    reply = await ask(house, method, path + query)
+
+    error = json.loads(reply.body).get("error", {})
+    expected = {"/api/v1/accounts": "role_not_allowed", KILL: "role_not_allowed"}
+    expected["/api/v1/publish"] = "malformed_request"  # it has no body
+    assert error.get("code") == expected.get(path), reply.body
+
+
+@pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/sessions", "/api/v1/overview"])
+async def test_no_token_is_shown_and_other_parameters_are_none_still(
+    house: House, path: str
+) -> None:
+    made = signed()
+    reply = await ask(house, "GET", f"{path}?access_token={made}&acces_token={made}")
+
+    assert error_of(reply)[:2] == (400, "invalid_parameter")
+    assert made.encode() not in reply.body

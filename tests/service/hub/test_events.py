@@ -37,6 +37,7 @@ from tests.service.hub.house import (
     error_of,
     signed,
 )
+from tests.service.hub.test_live import begin
 from tests.session.hub.signing import OTHER_SECRET
 
 PATH = "/api/v1/events"
@@ -636,3 +637,38 @@ async def test_tenants_share_nothing(house: House) -> None:
 
         assert (await stream.event()).data["data"] == 1
         assert (await other.event()).data["data"] == 2
+
+
+# -- seen and ended from outside
+
+
+async def test_a_stream_is_listed_beside_sessions_and_ended_like_one(
+    house: House, client: Client, autojump_clock: MockClock
+) -> None:
+    now = trio.current_time()
+    begin(house.sessions, 1, tenant="acme", began_at=now - 5)
+    begin(house.sessions, 2, tenant="acme", began_at=now + 5)
+    stream = await opened(client)
+    house.publish()
+    await stream.event()
+
+    async with house.http.client() as other:
+        listed = await other.ask("GET", "/api/v1/sessions", b"", bearer(USER))
+        left_out = await other.ask("GET", "/api/v1/sessions?listeners=false", b"", bearer(USER))
+    assert len(json.loads(left_out.body)["data"]) == 2
+    before, shown, after = json.loads(listed.body)["data"]
+    assert (before["session_id"], after["session_id"]) == ("sess_1", "sess_2")
+    assert shown["session_id"].startswith("req_")
+    assert (shown["dialect"], shown["key"], shown["tenant"]) == ("hub", "user", "acme")
+    assert (shown["state"], shown["turns"], shown["messages_up"]) == ("idle", 0, 0)
+    assert shown["messages_down"] == 2
+
+    kill = f"/api/v1/sessions/{shown['session_id']}/kill"
+    async with house.http.client() as other:
+        refused = await other.ask("POST", kill, b"", bearer(USER))
+    async with house.http.client() as other:
+        reply = await other.ask("POST", kill, b"", bearer(OPERATOR))
+    assert refused.status == 403
+    assert (reply.status, json.loads(reply.body)["reason"]) == (202, "killed")
+    (last,) = await stream.rest()
+    assert (last.event, last.data["code"], last.data["reconnect"]) == ("closed", 4503, False)

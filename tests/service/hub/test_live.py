@@ -182,7 +182,7 @@ async def test_filters_of_an_operator(sessions: Sessions, query: str, shown: lis
     assert await ids(listing(live_of(sessions), OPERATOR), query) == shown
 
 
-@pytest.mark.parametrize("query", ["?tenant=rival", "?access_token=x", "?limt=2"])
+@pytest.mark.parametrize("query", ["?tenant=rival", "?api_key=x", "?limt=2"])
 async def test_a_user_cannot_ask_for_what_it_may_not_see(sessions: Sessions, query: str) -> None:
     reply = await listing(live_of(sessions)).ask(query)
 

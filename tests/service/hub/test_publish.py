@@ -257,6 +257,15 @@ async def test_a_request_that_is_repeated_counts_once(house: House, body: object
     assert heard(house) == count > 0
 
 
+async def test_two_publishers_of_a_tenant_may_use_the_same_key(house: House) -> None:
+    await publish(house, EVENT, KEYED)
+    reply = await publish(house, EVENT | {"data": 2}, KEYED, who=signed(publish=["*"]))
+
+    assert reply.status == 200
+    assert "idempotent-replayed" not in reply.headers
+    assert heard(house) == 2
+
+
 async def test_a_key_that_came_with_another_body_is_refused(house: House) -> None:
     await publish(house, EVENT, KEYED)
     reply = await publish(house, EVENT | {"data": 2}, KEYED)

@@ -23,6 +23,7 @@ async def client() -> AsyncIterator[Client]:
     files = StaticFiles(FILES)
     routes = [
         Route("GET", "/dashboard", files.index, "dashboard", ""),
+        Route("GET", "/dashboard/", files.moved, "dashboard_moved", ""),
         Route("GET", "/dashboard/{file}", files.file, "dashboard_file", ""),
     ]
     async with Stage(Router(routes)).client() as client:
@@ -117,3 +118,9 @@ async def test_without_files_there_is_no_dashboard() -> None:
     router = Router([Route("GET", "/dashboard", StaticFiles({}).index, "dashboard", "")])
     async with Stage(router).client() as client:
         assert (await client.ask("GET", "/dashboard")).status == 404
+
+
+async def test_with_a_slash_it_is_said_where_it_is(client: Client) -> None:
+    reply = await client.ask("GET", "/dashboard/")
+
+    assert (reply.status, reply.headers["location"]) == (308, "../dashboard")

@@ -180,8 +180,6 @@ class Stage:
         assert isinstance(entry, Entry)
         near, far = socket.socketpair()
         near.setblocking(False)
-        if send_buffer is not None:
-            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         endpoint = Endpoint(near, Side.CLIENT, self.desk.hold, now)
         self.desk.reactor.adopt(endpoint)
         endpoint.sink.preface(response_101(request.key, granted.subprotocol))
@@ -195,6 +193,8 @@ class Stage:
             accepted_at=now,
             now=now,
         )
+        if send_buffer is not None:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         client = Client(wire=Wire(trio.socket.from_stdlib_socket(far)), session=session)
         self.clients.append(client)
         session.review(self.desk.snapshot)

@@ -127,8 +127,6 @@ def test_a_page_of_another_origin_is_refused() -> None:
 @pytest.mark.parametrize(
     ("offer", "echoed"),
     [
-        (f"bearer.{USER}", None),
-        (f"Bearer.{USER}", None),
         (f"bearer.{USER}, centrifuge-json", "centrifuge-json"),
         (f"centrifuge-json, bearer.{token()}", "centrifuge-json"),
         (f"openai-insecure-api-key.{USER}, hub", "hub"),
@@ -139,6 +137,21 @@ def test_a_credential_is_never_echoed(offer: str, echoed: str | None) -> None:
     found = granted(ask("/ws", key, Sec_WebSocket_Protocol=offer))
     assert found.subprotocol == echoed
     assert USER.encode() not in response_101(HANDSHAKE_KEY, found.subprotocol)
+
+
+@pytest.mark.parametrize("path", ["/ws", CENTRIFUGE])
+@pytest.mark.parametrize(
+    "offer", [f"bearer.{USER}", f"openai-insecure-api-key.{USER}", f"Bearer.{USER}"]
+)
+def test_a_credential_needs_another_subprotocol_that_can_be_echoed(path: str, offer: str) -> None:
+    key = USER if offer.startswith("B") else None
+    found = ask(path, key, Sec_WebSocket_Protocol=offer)
+
+    assert refused(found) is RefusalCode.INVALID_PARAMETER
+    assert isinstance(found, RefusedAdmission)
+    assert "second" in found.message
+    assert USER not in found.message
+    granted(ask(path, key, Sec_WebSocket_Protocol=f"relayd, {offer}"))
 
 
 def test_what_a_client_may_follow() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from relayd.dialect.hub_topics import SELECTORS_MAX
 from tests.faults.wire import TEXT, frame
@@ -93,6 +94,31 @@ async def test_following_and_not_following(stage: Stage) -> None:
     pong = await client.json()
     assert (pong["type"], pong["id"]) == ("pong", 3)
     assert pong["ts"].startswith("2027-01-15T")
+
+
+async def test_a_heartbeat_tells_a_quiet_client_its_place(stage: Stage) -> None:
+    client = await stage.welcomed("/ws?topics=session:none")
+    stage.publish(data="not for it")
+    await client.send({"type": "ping", "id": 1})
+    pong = await client.json()
+    assert (pong["epoch"], pong["seq"]) == (EPOCH, 1)
+    back = await stage.client(f"/ws?topics=*&since={pong['epoch']}@{pong['seq']}")
+    assert (await back.json())["recovered"] is True
+    await back.send({"type": "ping"})
+    assert (await back.json())["seq"] == 1  # nothing comes again
+
+
+async def test_one_who_is_behind_is_told_no_place_that_may_turn_out_wrong(stage: Stage) -> None:
+    client = await stage.welcomed(send_buffer=4096)
+    for _ in range(4):
+        stage.publish(data="x" * 60_000)
+    await wait_all_tasks_blocked(0.01)
+    await client.send({"type": "ping", "id": 1})
+    await wait_all_tasks_blocked(0.01)
+    *events, pong = await client.jsons(5)
+    assert [each["seq"] for each in events] == [1, 2, 3, 4]
+    assert pong["type"] == "pong"
+    assert "seq" not in pong
 
 
 @pytest.mark.parametrize("text", [b"ping", b'{"event":"heartbeat"}', b'{"cmd":"ping"}'])

@@ -175,6 +175,29 @@ async def test_after_the_verdict_the_goodbye_has_the_socket(nursery: trio.Nurser
         assert await rig.heard(10) == b"last words"
 
 
+async def test_who_ended_while_it_was_due_is_no_bug() -> None:
+    delivery = Delivery()
+    with rigged(delivery) as rig:
+        rig.outlet.begin()
+        rig.say(b"never sent")
+        rig.outlet.verdict.end(Reason.CLIENT_GONE)
+        del rig.outlet.outbox  # as its session does at its end
+        delivery._round()
+        assert (rig.crashes, delivery.crashes) == ([], 0)
+
+
+async def test_the_last_write_is_known(nursery: trio.Nursery) -> None:
+    delivery = Delivery()
+    nursery.start_soon(delivery.run)
+    with rigged(delivery) as rig:
+        rig.outlet.begin()
+        rig.say(bytes(1000))
+        assert len(await rig.heard(1000)) == 1000
+        rig.say(bytes(30), bytes(20))
+        assert len(await rig.heard(50)) == 50
+        assert (rig.outlet.last_bytes, rig.outlet.bytes) == (50, 1050)
+
+
 async def test_a_bug_at_one_client_is_its_own(nursery: trio.Nursery) -> None:
     delivery = Delivery()
     nursery.start_soon(delivery.run)

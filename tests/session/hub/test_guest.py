@@ -35,7 +35,7 @@ async def test_a_stranger_sees_nothing(stage: Stage) -> None:
     guest = await guest_of(stage)
     selector = parse_selector("*")
     assert selector is not None
-    await guest.follow(Wanted(topics=(selector,)))
+    guest.follow(Wanted(topics=(selector,)))
     stage.publish()
     stage.publish("ops", tenant="")
     assert guest.subscriber.scope == NOBODY
@@ -88,7 +88,7 @@ async def test_other_rights(stage: Stage) -> None:
     guest = await guest_of(stage, token(topics=["session:*", WORKFLOW]))
     topics = [parse_selector(text) for text in ("session:a", WORKFLOW, "*")]
     chosen = tuple(each for each in topics if each is not None)
-    await guest.follow(Wanted(topics=chosen))
+    guest.follow(Wanted(topics=chosen))
     narrower = known(guest.identify(token(topics=["session:*"])))
     lost = guest.become(narrower)
     assert [each.text for each in lost] == [WORKFLOW]
@@ -114,7 +114,7 @@ async def test_what_was_missed_stands_before_what_comes(stage: Stage, offset: in
     assert selector is not None
     since = {WORKFLOW: Position(EPOCH, offset, overall=False)}
     guest.say(b'"before"')
-    found = await guest.follow(Wanted(topics=(selector,), since=since))
+    found = guest.follow(Wanted(topics=(selector,), since=since))
     guest.answer(b'"answer"', missed=found.publications)
     stage.publish(data=3)
     assert len(guest.subscriber.outbox) == 2 + (2 - offset) + 1

@@ -4,12 +4,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayd.core.refusals import Refusal, RefusalCode
-from relayd.session.hub.manners import BURST, MESSAGES_PER_S, STRANGERS_MAX, Antechamber, Rate
+from relayd.dialect.hub_topics import SELECTORS_MAX
+from relayd.session.hub.manners import (
+    BURST,
+    MESSAGES_PER_S,
+    STRANGERS_MAX,
+    STRANGERS_PER_ADDRESS_MAX,
+    Antechamber,
+    Rate,
+)
 
 
 def test_a_burst_is_let_through_and_no_more() -> None:
     rate = Rate()
     assert [rate.admits(7.0) for _ in range(BURST + 1)] == [True] * BURST + [False]
+
+
+def test_a_client_that_comes_back_may_ask_for_all_its_topics_at_once() -> None:
+    rate = Rate()
+    connect_and_subscribes = 1 + SELECTORS_MAX
+    assert all(rate.admits(0.0) for _ in range(connect_and_subscribes + 16))
 
 
 def test_it_goes_on_at_its_pace() -> None:
@@ -33,8 +47,8 @@ def test_no_more_than_that_whatever_the_rhythm(steps: list[float]) -> None:
 
 def test_only_so_many_strangers_wait() -> None:
     chamber = Antechamber()
-    leaves = [chamber.enter() for _ in range(STRANGERS_MAX)]
-    full = chamber.enter()
+    leaves = [chamber.enter(f"192.0.2.{number % 250}") for number in range(STRANGERS_MAX)]
+    full = chamber.enter("198.51.100.1")
     assert isinstance(full, Refusal)
     assert (full.code, full.retry_after_s) == (RefusalCode.OVERLOAD, 1.0)
     for _ in range(2):
@@ -42,4 +56,16 @@ def test_only_so_many_strangers_wait() -> None:
         assert not isinstance(leave, Refusal)
         leave()
     assert chamber.waiting == STRANGERS_MAX - 1
-    assert not isinstance(chamber.enter(), Refusal)
+    assert not isinstance(chamber.enter("198.51.100.1"), Refusal)
+
+
+def test_those_of_one_address_shut_nobody_else_out() -> None:
+    chamber = Antechamber()
+    leaves = [chamber.enter("192.0.2.1") for _ in range(STRANGERS_PER_ADDRESS_MAX)]
+    assert isinstance(chamber.enter("192.0.2.1"), Refusal)
+    assert not isinstance(chamber.enter("192.0.2.2"), Refusal)
+    for leave in leaves:
+        assert not isinstance(leave, Refusal)
+        leave()
+    assert not isinstance(chamber.enter("192.0.2.1"), Refusal)
+    assert chamber.waiting == 2

@@ -87,6 +87,12 @@ class CouncilReader:
 
     def read(self, message: Json) -> bool:
         if message.get("type") == "pong":
+            if "seq" in message:  # nothing up to there is still to come
+                assert self.cursor is not None
+                assert message["seq"] >= self.cursor
+                for topic, offset in self.seen.items():
+                    assert offset == self.truth.last(topic, message["seq"]), "a gap"
+                self.cursor = message["seq"]
             return False
         if message["event"] == "resync_required":
             self.resyncs += 1

@@ -31,7 +31,7 @@ def test_the_first_word_counts() -> None:
     assert verdict.scope.cancel_called
 
 
-def test_a_client_that_takes_nothing_is_reset() -> None:
+def test_a_client_that_takes_nothing_is_told_so_too() -> None:
     verdict = HubVerdict()
     verdict.end(Reason.CLIENT_STALLED)
-    assert verdict.ending.abort_client
+    assert (verdict.ending.client_code, verdict.ending.abort_client) == (4008, False)

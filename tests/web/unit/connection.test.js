@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { BACKOFF_FIRST_MS, BACKOFF_MAX_MS, HEARTBEAT_MS, OPEN_MS, PONG_MS, STABLE_MS, TERMINAL }
   from "../../../relayd/web/static/connection.js";
-import { EPOCH, Stage, envelope } from "./stage.js";
+import { EPOCH, Stage, envelope, resync } from "./stage.js";
 
 test("a connection is live with the welcome, and the state is loaded once", () => {
   const stage = new Stage();
@@ -48,7 +48,7 @@ test("what cannot be had again loads the state anew, once", () => {
   stage.drop();
   stage.pass(BACKOFF_FIRST_MS);
   stage.welcome({ epoch: "00000000000000bb", seq: 2, recovered: false });
-  stage.say(envelope(2, { id: "00000000000000bb:2", event: "resync_required" }));
+  stage.say(resync(2, "00000000000000bb"));
 
   assert.equal(stage.resets, 2);
   assert.equal(stage.connection.cursor, "00000000000000bb@2");
@@ -58,10 +58,21 @@ test("what cannot be had again loads the state anew, once", () => {
 test("an order to load anew in the midst of a connection is followed", () => {
   const stage = Stage.live();
   stage.say(envelope(7));
-  stage.say(envelope(8, { event: "resync_required" }));
+  stage.say(resync(8));
 
   assert.equal(stage.resets, 2);
+  assert.equal(stage.connection.cursor, `${EPOCH}@8`);
 });
+
+for (const topic of ["workflow:x", "session:x", "ops", ""]) {
+  test(`an order to load anew that was published is an event like others: ${topic}`, () => {
+    const stage = Stage.live();
+    stage.say(envelope(7, { topic, event: "resync_required" }));
+
+    assert.equal(stage.resets, 1);
+    assert.deepEqual(stage.events.map(({ event }) => event), ["resync_required"]);
+  });
+}
 
 test("waits grow to their maximum, with chance taking up to half of each", () => {
   for (const [random, share] of [[0, 0.5], [1, 1]]) {

@@ -15,6 +15,27 @@ test("the newest comes first, and stats are drawn elsewhere", () => {
   assert.deepEqual(seqs(log), [3, 2, 1]);
 });
 
+test("an event that only bears a name of relayd's is listed as any other", () => {
+  const log = new EventLog();
+  log.add(envelope(1, { event: "stats", topic: "workflow:x" }), 0);
+
+  assert.deepEqual(seqs(log), [1]);
+  const failed = { event: "account.failed", data: {} };
+  assert.equal(kindOf(envelope(2, failed)), "bad");
+  assert.equal(kindOf(envelope(2, { ...failed, topic: "workflow:x" })), "plain");
+});
+
+test("whose it is the envelope says, and in ops alone the data", () => {
+  const log = new EventLog();
+  const data = { tenant: "acme" };
+  log.add(envelope(1, { data }), 0);
+  log.add(envelope(2, { tenant: "globex", topic: "tenant:globex", data }), 0);
+  log.add(envelope(3, { tenant: "globex", topic: "workflow:x", data }), 0);
+
+  assert.deepEqual(seqs(log, "tenant:acme"), [1]);
+  assert.deepEqual(seqs(log, "tenant:globex"), [3, 2]);
+});
+
 test("what comes while it is held still is counted and shown later", () => {
   const log = new EventLog();
   log.add(envelope(1), 0);

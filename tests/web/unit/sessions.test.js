@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ENDED_SHOWN_MS, Sessions, matcher, sessionText, sortBy }
+import { ENDED_MAX, ENDED_SHOWN_MS, SESSIONS_MAX, Sessions, matcher, sessionText, sortBy }
   from "../../../relayd/web/static/sessions.js";
 import { Store } from "../../../relayd/web/static/store.js";
 import { envelope } from "./stage.js";
@@ -47,6 +47,48 @@ test("turns of what is no session make none", () => {
   assert.equal(store.sessions.size, 0);
 });
 
+test("what an event says of whose session it is, and in which state, is not believed", () => {
+  const { store, tell } = storeAt();
+  const lies = { session_id: "sess_2", tenant: "another", state: "killed", client_address: "::1",
+    turns: 7, messages_up: 7 };
+  for (const event of ["session.opened", "session.connected", "session.failed_over",
+    "turn.started"]) {
+    tell(event, lies, { topic: "session:sess_1" });
+  }
+
+  assert.deepEqual(ids(store.sessions), ["sess_1"]);
+  const { tenant, state, client_address: address, turns, messages_up: up } =
+    store.sessions.get("sess_1");
+  assert.deepEqual([tenant, state, address, turns, up], ["t", "busy", "", 0, null]);
+});
+
+test("a tenant that the topic does not say leaves the one that is known", () => {
+  const { store, tell } = storeAt();
+  store.setSessions([row("sess_1")], true, 0);
+  tell("session.opened", {}, { topic: "ops", tenant: "" });
+
+  assert.equal(store.sessions.get("sess_1").tenant, "dev");
+});
+
+test("messages are not known before an answer says them", () => {
+  const { store, tell } = storeAt();
+  tell("session.opened");
+  const session = store.sessions.get("sess_1");
+  assert.deepEqual([session.messages_up, session.messages_down], [null, null]);
+  store.setSessions([row("sess_1")], true, 0);
+
+  assert.deepEqual([session.messages_up, session.messages_down, session.traffic], [1, 2, []]);
+});
+
+test("with its end it is said what a session came to, be it ever so short", () => {
+  const { store, tell } = storeAt();
+  tell("session.opened");
+  tell("session.ended", { reason: "client_closed", turns: 3, messages_up: 4, messages_down: 90 });
+
+  const { turns, messages_up: up, messages_down: down } = store.sessions.get("sess_1");
+  assert.deepEqual([turns, up, down], [3, 4, 90]);
+});
+
 test("an ended session stays in sight for a moment, with its reason", () => {
   const world = storeAt();
   world.tell("session.opened");
@@ -64,8 +106,8 @@ test("an ended session stays in sight for a moment, with its reason", () => {
 test("an answer that is older than an event does not undo it", () => {
   const sessions = new Sessions();
   sessions.replace([row("a"), row("b")], true, 0, 0);
-  sessions.end("a", "killed", 60);
-  sessions.touch("c", {}, 60);
+  sessions.end("a", { reason: "killed" }, 60);
+  sessions.open("c", "t", {}, 60);
   sessions.replace([row("a"), row("b")], true, 50, 70); // asked for at 50, and here at 70
 
   assert.deepEqual(ids(sessions), ["a", "b", "c"]);
@@ -81,6 +123,39 @@ test("an answer that names not all takes none away", () => {
   sessions.replace([row("b")], false, 10, 10);
 
   assert.deepEqual(ids(sessions), ["a", "b"]);
+});
+
+test("after events were missed, what an answer does not name is gone", () => {
+  const { store } = storeAt();
+  store.setSessions([row("a"), row("b")], true, 0);
+  store.missed();
+  store.setSessions([row("b")], false, 10);
+  assert.deepEqual(ids(store.sessions), ["b"]);
+  store.setSessions([], false, 20);
+
+  assert.deepEqual(ids(store.sessions), ["b"]);
+});
+
+test("the list is bounded, and says what it leaves out", () => {
+  const { store, tell } = storeAt();
+  store.setSessions([row("first")], true, 0);
+  for (let each = 0; each < SESSIONS_MAX + 5; each++) {
+    tell("session.opened", {}, { session_id: `sess_${each}` });
+  }
+  assert.equal(store.sessions.size, SESSIONS_MAX);
+  store.now = { sessions: SESSIONS_MAX + 6 };
+  store.setSessions([row("first"), row("last")], false, 0);
+
+  assert.equal(store.sessions.get("last"), undefined);
+  assert.equal(store.unlisted, 6);
+});
+
+test("so is the memory of what has ended: the longest ago is forgotten", () => {
+  const sessions = new Sessions();
+  for (let each = 0; each <= ENDED_MAX; each++) sessions.end(`sess_${each}`, {}, 0);
+  sessions.replace([row("sess_0"), row("sess_1")], true, 0, 0);
+
+  assert.deepEqual(ids(sessions), ["sess_0"]);
 });
 
 test("traffic is what came between two answers", () => {

@@ -10,6 +10,13 @@ export function envelope(seq, more = {}) {
     event: "turn.started", session_id: "sess_1", node_id: null, data: {}, ...more };
 }
 
+/** What the hub itself tells a client that missed something. @param {number} seq
+ * @param {string} [epoch] */
+export function resync(seq, epoch = EPOCH) {
+  return envelope(seq, { id: `${epoch}@${seq}`, topic: null, tenant: "dev", session_id: null,
+    event: "resync_required", data: { topics: ["*"] } });
+}
+
 class FakeSocket {
   /** @param {string} url @param {string[]} protocols */
   constructor(url, protocols) {
