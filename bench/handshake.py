@@ -23,6 +23,7 @@ class Dialect(enum.Enum):
 
     REALTIME = b"/v1/realtime?model=bench"
     RESPONSES = b"/v1/responses"
+    XIAOZHI = b"/xiaozhi/v1/"  # a hello comes before anything else: see device_ends.py
     CHAT = b"/v1/chat/completions"  # POST and server-sent events: see openings.py
     HUB = b"/api/v1/ws"  # events of topics: see hub_frames.py
 

@@ -64,6 +64,7 @@ class Wiring:
         relayd: The installed command.
         dialect: What the row's sessions speak.
         ready: Sockets that relayd opens ahead of need.
+        others: Upstreams beside the first.
     """
 
     directory: Path
@@ -74,6 +75,7 @@ class Wiring:
     relayd: Path
     dialect: Dialect = Dialect.REALTIME
     ready: int = 0
+    others: tuple[Address, ...] = ()
 
 
 @attrs.frozen
@@ -135,6 +137,8 @@ def relayd_config(wiring: Wiring) -> str:
     for the pool, which keeps as many sockets as there are sessions; and a stream of the chat
     dialect may last as long as its row.
     """
+    if wiring.dialect is Dialect.XIAOZHI:
+        return _devices_config(wiring)
     scheme = "https" if wiring.trusted else "http"
     host, port = wiring.upstream
     is_chat = wiring.dialect is Dialect.CHAT
@@ -165,6 +169,36 @@ api_key = "bench-upstream-key"
 models = ["*"]
 sessions_max = 0
 {_SPARK if is_chat else _COMPATIBLE}{trust}"""
+
+
+def _devices_config(wiring: Wiring) -> str:
+    """relayd's file for devices: an account for each server, and no keepalive."""
+    accounts = "".join(
+        f"""
+[[accounts]]
+name = "bench-{number}"
+provider = "xiaozhi"
+base_url = "http://{host}:{port}/xiaozhi/v1/"
+api_key = "bench-upstream-key"
+models = ["*"]
+sessions_max = 0
+"""
+        for number, (host, port) in enumerate((wiring.upstream, *wiring.others))
+    )
+    return f"""\
+[server]
+listen = ["127.0.0.1:0"]
+admin = {_quoted(f"unix:{wiring.directory}/admin.sock")}
+drain_s = 1.0
+
+[dialects.xiaozhi]
+keepalive_s = 600.0
+pong_s = 1200.0
+
+[[keys]]
+name = "bench"
+secret = {_quoted(wiring.secret)}
+{accounts}"""
 
 
 def haproxy_config(wiring: Wiring, listening_fd: int) -> str:

@@ -23,6 +23,7 @@ class Traffic(enum.Enum):
     LEASES = "leases"  # none: within the process, a pool's sockets are acquired and yielded
     CLAIMS = "claims"  # the same of a pool's book, whose sockets are numbers
     CHUNKS = "chunks"  # upstream to client, pieces of one long answer each
+    DEVICES = "devices"  # packets of speech, to the server and back, by a timetable
     FIRST = "first"  # requests, by a timetable, each with an upstream socket of its own
     EVENTS = "events"  # published by a timetable, and delivered to all who follow their topic
 
@@ -80,7 +81,7 @@ class Row:
         """What can be measured at all."""
         if self.beside is None:
             return frozenset({RelayKind.RELAYD})
-        if self.dialect in {Dialect.CHAT, Dialect.HUB}:  # nothing else does what is asked there
+        if self.dialect in {Dialect.CHAT, Dialect.HUB, Dialect.XIAOZHI}:  # nothing else does that
             return frozenset(self.compared)
         no_tls = {RelayKind.BARE, RelayKind.DIRECT}
         return frozenset(RelayKind) - {RelayKind.COLD} - (no_tls if self.tls else set())
@@ -281,6 +282,15 @@ _ROWS: Final = (
         stops=True,
         dialect=Dialect.HUB,
         beside=None,
+    ),
+    Row(
+        name="devices",
+        summary="devices over two servers: hellos, then packets of 60 ms to the server and back",
+        traffic=Traffic.DEVICES,
+        sessions=400,
+        rate_per_s=1000 / 60,
+        dialect=Dialect.XIAOZHI,
+        beside=RelayKind.DIRECT,
     ),
 )
 ROWS: Final = {row.name: row for row in _ROWS}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench import certificates, frames, leases, openings, relays, spark_frames
+from bench import certificates, devices, frames, leases, openings, relays, spark_frames
 from bench.board import Board, Counter, Phase
 from bench.clients import OPENING_MAX, Clients
 from bench.failures import RunFailed
@@ -84,6 +84,8 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
     """
     if row.traffic in {Traffic.LEASES, Traffic.CLAIMS}:
         return _measure_pool(row, setting)
+    if row.traffic is Traffic.DEVICES:
+        return devices.measure(row, kind, setting)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relayd-bench-")))
         tls, trusted = certificates.make(directory) if row.tls else (None, None)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from bench.handshake import Dialect
 from bench.relays import RelayKind
 from bench.rows import ROWS
-from bench.targets import TARGETS, Target
+from bench.target import Target
+from bench.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ _TABLES: Final = (
     (Dialect.CHAT, RelayKind.BARE, "bare relay"),
     (Dialect.CHAT, RelayKind.COLD, "none ready"),
     (Dialect.HUB, RelayKind.BARE, "bare broadcaster"),
+    (Dialect.XIAOZHI, RelayKind.DIRECT, "no relay"),
 )
 
 

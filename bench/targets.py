@@ -2,54 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 
-import attrs
-
-
-class Better(enum.Enum):
-    """Which way a figure improves."""
-
-    LESS = "≤"
-    MORE = "≥"
-
-
-@attrs.frozen(kw_only=True)
-class Target:
-    """One line of the table.
-
-    Attributes:
-        row: The row that measures it.
-        label: What it is, in words.
-        figure: Which of the row's figures.
-        unit: The figure's unit, for the table.
-        better: Which way it improves.
-        first: The first target; ``None``: the figure is only shown.
-        then: The one that follows, where one is set.
-        absolute: The targets speak of relayd's own figure, not of its ratio to another's.
-    """
-
-    row: str
-    label: str
-    figure: str
-    unit: str
-    better: Better
-    first: float | None = None
-    then: float | None = None
-    absolute: bool = False
-
-    def reached(self, value: float) -> str | None:
-        """Which target ``value`` reaches: ``then``, ``first`` or ``no``; ``None`` without any."""
-        if self.first is None:
-            return None
-        for name, bound in (("then", self.then), ("first", self.first)):
-            if bound is None:
-                continue
-            if value <= bound if self.better is Better.LESS else value >= bound:
-                return name
-        return "no"
-
+from bench.target import Better, Target
+from bench.targets_live import LIVE
 
 TARGETS: Final = (
     Target(
@@ -260,86 +216,5 @@ TARGETS: Final = (
         unit="ms",
         better=Better.LESS,
     ),
-    Target(
-        row="hub-fan-10",
-        label="delay of an event, 2,000 on one topic, 10 events/s, p99",
-        figure="delay_p99_ms",
-        unit="ms",
-        better=Better.LESS,
-        first=100,
-        absolute=True,
-    ),
-    Target(
-        row="hub-fan-10",
-        label="CPU per delivery, 2,000 on one topic, 10 events/s",
-        figure="cpu_us_per_delivery",
-        unit="µs",
-        better=Better.LESS,
-    ),
-    Target(
-        row="hub-fan-50",
-        label="delay of an event, 2,000 on one topic, 50 events/s, p99",
-        figure="delay_p99_ms",
-        unit="ms",
-        better=Better.LESS,
-        first=100,
-        absolute=True,
-    ),
-    Target(
-        row="hub-fan-50",
-        label="deliveries, 2,000 on one topic, 50 events/s",
-        figure="deliveries_per_s",
-        unit="/s",
-        better=Better.MORE,
-    ),
-    Target(
-        row="hub-fan-50",
-        label="CPU per delivery, 2,000 on one topic, 50 events/s",
-        figure="cpu_us_per_delivery",
-        unit="µs",
-        better=Better.LESS,
-    ),
-    Target(
-        row="hub-topics",
-        label="delay of an event, 50 topics × 40, 40 events/s each, p99",
-        figure="delay_p99_ms",
-        unit="ms",
-        better=Better.LESS,
-        first=100,
-        absolute=True,
-    ),
-    Target(
-        row="hub-topics",
-        label="deliveries, 50 topics × 40, 40 events/s each",
-        figure="deliveries_per_s",
-        unit="/s",
-        better=Better.MORE,
-        first=79_200,
-        absolute=True,
-    ),
-    Target(
-        row="hub-topics",
-        label="CPU per delivery, 50 topics × 40, 40 events/s each",
-        figure="cpu_us_per_delivery",
-        unit="µs",
-        better=Better.LESS,
-    ),
-    Target(
-        row="hub-stopped",
-        label="publisher's delay while one of 2,000 has stopped, to that before, p50",
-        figure="publish_stopped_p50_ratio",
-        unit="×",
-        better=Better.LESS,
-        first=1.1,
-        absolute=True,
-    ),
-    Target(
-        row="hub-stopped",
-        label="publisher's delay while one of 2,000 has stopped, to that before, p99",
-        figure="publish_stopped_p99_ratio",
-        unit="×",
-        better=Better.LESS,
-        first=1.5,
-        absolute=True,
-    ),
+    *LIVE,
 )

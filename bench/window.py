@@ -35,6 +35,7 @@ _PLANNED: Final = (
     "chunks_per_s",
     "answers_per_s",
     "deliveries_per_s",
+    "packets_per_s",
 )
 """What a timetable asks for, by the row's noun."""
 HELD_SHARE: Final = 0.99

@@ -21,6 +21,8 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".service", ".socket", ".sh", ""}
 
 COVERED_BY = {
     "relayd/cli/demo_client.py": "tests/cli/test_demo.py",
+    "relayd/cli/demo_hub.py": "tests/cli/test_demo.py",
+    "relayd/observe/metrics_devices.py": "tests/service/test_measuring_devices.py",
     "relayd/observe/metrics_specs.py": "tests/observe/test_metrics_document.py",
     "relayd/core/endings.py": "tests/observe/test_document.py",
     "relayd/service/entrance.py": "tests/faults/test_front_door.py",
@@ -28,6 +30,12 @@ COVERED_BY = {
     "relayd/service/entries/hub.py": "tests/faults/test_hub.py",
     "relayd/service/entries/relayed.py": "tests/service/test_door.py",
     "relayd/service/entries/responses.py": "tests/faults/test_responses_aborts.py",
+    "relayd/service/entries/xiaozhi.py": "tests/integration/test_xiaozhi.py",
+    "relayd/service/xiaozhi/wiring.py": "tests/integration/test_xiaozhi.py",
+    "relayd/session/xiaozhi/carrier.py": "tests/faults/test_xiaozhi.py",
+    "relayd/session/xiaozhi/reckoning.py": "tests/faults/test_xiaozhi.py",
+    "relayd/session/xiaozhi/servers.py": "tests/faults/test_xiaozhi.py",
+    "relayd/session/xiaozhi/telling.py": "tests/faults/test_xiaozhi.py",
     "relayd/service/hub/wiring.py": "tests/faults/test_hub.py",
     "relayd/service/opening.py": "tests/service/test_door.py",
     "relayd/service/public.py": "tests/faults/test_public_http.py",

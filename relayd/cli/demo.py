@@ -22,19 +22,29 @@ from relayd.cli.demo_client import (
     DemoError,
     Narrator,
 )
+from relayd.cli.demo_device import talk
+from relayd.cli.demo_hub import Follower
 from relayd.cli.simulated import with_simulators
 from relayd.config.accounts import AccountSettings
+from relayd.config.keys import Role
 from relayd.config.providers import Provider
 from relayd.config.schema import KeySettings, LedgerSettings, ServerSettings, Settings
 from relayd.config.secret import KeyDigest, Secret
 from relayd.config.snapshot import Snapshot
 from relayd.config.spark import SparkSettings
-from relayd.observe.bus import Bus, BusEvent, SessionEnded, TurnEnded
+from relayd.observe.bus import (
+    Bus,
+    BusEvent,
+    DeviceEnded,
+    DeviceTurnEnded,
+    SessionEnded,
+    TurnEnded,
+)
 from relayd.service import app
 from relayd.service.listeners import BindError
 
 DEMO_MAX_S: Final = 30.0
-"""The whole demo takes less than a second; this is for a machine on its knees."""
+"""The whole demo takes about a second; this is for a machine on its knees."""
 
 
 FAILURES: Final = (
@@ -83,7 +93,7 @@ def _configuration(key: str, directory: Path) -> Snapshot:
                 listen=("127.0.0.1:0",), admin=f"unix:{directory / 'admin.sock'}", drain_s=1.0
             ),
             ledger=LedgerSettings(url="sqlite::memory:"),
-            keys=(KeySettings(name="demo", secret=KeyDigest.of(key)),),
+            keys=(KeySettings(name="demo", secret=KeyDigest.of(key), role=Role.PUBLISHER),),
             accounts=(
                 AccountSettings(name="voice", provider=Provider.SIM_REALTIME, models=(MODEL,)),
                 AccountSettings(name="code", provider=Provider.SIM_RESPONSES, models=(TEXT_MODEL,)),
@@ -95,6 +105,7 @@ def _configuration(key: str, directory: Path) -> Snapshot:
                         app_id="simspark", api_secret=Secret("simulated"), api_version="v3.5"
                     ),
                 ),
+                AccountSettings(name="kitchen", provider=Provider.SIM_XIAOZHI),
                 AccountSettings(name=ECHO, provider=Provider.SIM_PASSTHROUGH),
             ),
         )
@@ -113,7 +124,9 @@ async def _play(snapshot: Snapshot, key: str, narrator: Narrator) -> None:
         await client.converse()
         await client.work()
         await client.chat()
+        await talk(running.addresses[0], key, narrator)
         await client.send_and_receive()
+        await Follower(client).follow()
         running.drain()
     _tell_what_was_used(heard, narrator)
 
@@ -123,13 +136,21 @@ def _tell_what_was_used(heard: Sequence[BusEvent], narrator: Narrator) -> None:
     narrator.tell("usage", "as the relay counted it")
     for event in heard:
         match event:
-            case TurnEnded():
+            case TurnEnded(turn_id=str(turn_id)):
                 tokens = f"{event.tokens_in} tokens in, {event.tokens_out} out"
-                narrator.tell("  turn", f"{event.turn_id}: {tokens}")
+                narrator.tell("  turn", f"{turn_id}: {tokens}")
+            case DeviceTurnEnded():
+                narrator.tell("  turn", f"of the device: {_seconds(event)}")
+            case DeviceEnded():
+                narrator.tell("  device", f"{event.turns} turns, {_seconds(event)}")
             case SessionEnded(session=session):
                 tokens = f"{event.tokens_in} tokens in, {event.tokens_out} out"
                 what = f"{session.dialect}, {event.turns} turns, {tokens}, {event.duration_s:.3f} s"
                 narrator.tell("  session", f"{what}: {event.reason}")
+
+
+def _seconds(used: DeviceTurnEnded | DeviceEnded) -> str:
+    return f"{used.audio_in_s:.2f} s of audio in, {used.audio_out_s:.2f} s out"
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> str:

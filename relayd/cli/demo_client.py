@@ -79,7 +79,7 @@ class Client:
     async def converse(self) -> None:
         """A Realtime conversation: one question in writing, one aloud."""
         who = Dialect.REALTIME.value
-        async with self._connected(f"/v1/realtime?model={MODEL}") as socket:
+        async with self.connected(f"/v1/realtime?model={MODEL}") as socket:
             created = await _event(socket)
             self.narrator.tell(who, f"connected as {MODEL}; the first event is {created['type']}")
             await _say(socket, "Hello from the demo")
@@ -108,7 +108,7 @@ class Client:
     async def work(self) -> None:
         """A Responses conversation: a tool is called, its output brought back on the same chain."""
         who = Dialect.RESPONSES.value
-        async with self._connected("/v1/responses") as socket:
+        async with self.connected("/v1/responses") as socket:
             request = {"model": TEXT_MODEL, "input": "Please run the tool", "tools": [TOOL]}
             await _send(socket, {"type": "response.create", **request})
             called = await self._completed(socket)
@@ -158,7 +158,7 @@ class Client:
         """A WebSocket of any other kind: text and bytes, there and back."""
         who = Dialect.PASSTHROUGH.value
         payload = secrets.token_bytes(BINARY_BYTES)
-        async with self._connected(f"/relay/{ECHO}/any/path") as socket:
+        async with self.connected(f"/relay/{ECHO}/any/path") as socket:
             for sent in ("a text", payload):
                 await socket.send_message(sent)
                 if await socket.get_message() != sent:
@@ -168,7 +168,8 @@ class Client:
         )
 
     @asynccontextmanager
-    async def _connected(self, path: str) -> AsyncIterator[WebSocketConnection]:
+    async def connected(self, path: str) -> AsyncIterator[WebSocketConnection]:
+        """A WebSocket at ``path`` of the relay, closed afterwards."""
         host, _, port = self.address.rpartition(":")
         # The stream is opened here because a refused WebSocket would not close one of its own.
         async with (

@@ -38,6 +38,7 @@ VERBS: Final = {
     "sessions": Verb("relayd.cli.sessions", "Show the running sessions."),
     "accounts": Verb("relayd.cli.accounts", "Show the accounts; enable or disable one."),
     "pools": Verb("relayd.cli.pools", "Show the sockets that are kept to upstreams."),
+    "devices": Verb("relayd.cli.devices", "Show the devices that are here; call their tools."),
     "kill": Verb("relayd.cli.kill", "End a session."),
     "drain": Verb("relayd.cli.drain", "Let a running relayd come to its end."),
     "reload": Verb("relayd.cli.reload", "Have the configuration read again."),

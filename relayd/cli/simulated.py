@@ -7,13 +7,15 @@ from typing import Final
 import attrs
 import trio
 
-from relayd.config.providers import SIMULATED
+from relayd.config.providers import SIMULATED, Provider
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account, Snapshot
 from relayd.config.url import parse_base_url
+from relayd.config.xiaozhi import XiaozhiSettings
 from relayd.service.reload import NotReadyError
 from relayd.sim.registry import serve_simulator
 from relayd.sim.server import SimServer, Upstream
+from relayd.sim.xiaozhi.ota import SETTINGS_PATH
 
 SIMULATED_KEY: Final = Secret("simulated")
 """A simulated upstream wants a key, as the real one does, and takes any."""
@@ -51,7 +53,8 @@ class Simulators:
         Raises:
             NotReadyError: One could not be started; :meth:`settle` stops the others.
         """
-        accounts = [await self._with_address(account) for account in snapshot.accounts]
+        xiaozhi = snapshot.settings.xiaozhi
+        accounts = [await self._with_address(account, xiaozhi) for account in snapshot.accounts]
         return attrs.evolve(snapshot, accounts=tuple(accounts))
 
     def settle(self, snapshot: Snapshot) -> None:
@@ -60,7 +63,7 @@ class Simulators:
         for name in self._running.keys() - needed:
             self.nursery.start_soon(_stop_when_unused, self._running.pop(name))
 
-    async def _with_address(self, account: Account) -> Account:
+    async def _with_address(self, account: Account, xiaozhi: XiaozhiSettings) -> Account:
         if not _is_simulated(account):
             return account
         running = self._running.get(_name(account))
@@ -73,16 +76,28 @@ class Simulators:
                 message = f"the upstream of {account.name} cannot be started: {error.strerror}"
                 raise NotReadyError(message) from None
             running = self._running[_name(account)] = _Simulated(server, scope)
-        return attrs.evolve(
+        found = attrs.evolve(
             account,
             base_url=parse_base_url(running.server.base_url),
             api_key=account.api_key or SIMULATED_KEY,
         )
+        return _with_settings(found, running.server.address, xiaozhi)
 
 
 async def with_simulators(snapshot: Snapshot, nursery: trio.Nursery) -> Snapshot:
     """As :meth:`Simulators.ready`, for a configuration that stays."""
     return await Simulators(nursery).ready(snapshot)
+
+
+def _with_settings(account: Account, address: str, xiaozhi: XiaozhiSettings) -> Account:
+    """A server of devices tells them their settings, too, where relayd can tell of itself then."""
+    own = account.xiaozhi
+    if account.provider is not Provider.SIM_XIAOZHI or own.ota_url is not None:
+        return account
+    if xiaozhi.public_url is None or xiaozhi.token_secret is None:
+        return account
+    told = attrs.evolve(own, ota_url=f"http://{address}{SETTINGS_PATH}")
+    return attrs.evolve(account, xiaozhi=told)
 
 
 async def _serve(

@@ -48,6 +48,9 @@ def what_to_try(snapshot: Snapshot, running: Running) -> str:
         model = _model(realtime)
         lines.append(_curl(http, key, f"/v1/realtime?model={model}"))
         lines.append(_SCRIPT.format(http=http, key=key, model=model))
+    told = snapshot.settings.xiaozhi.public_url
+    if told is not None and any(account.speaks(Dialect.XIAOZHI) for account in accounts):
+        lines.append(f"  xiaozhi devices: their OTA address is {told}/xiaozhi/ota/")
     if running.admin.startswith("unix:"):
         socket = running.admin.removeprefix("unix:")
         lines.append(f"  Health: curl --unix-socket {socket} http://localhost/readyz")

@@ -16,6 +16,7 @@ from relayd.config.proxy import Proxy, ProxyUrl
 from relayd.config.rules import Flag, Integer, Seconds, Word
 from relayd.config.secret import Secret
 from relayd.config.spark import ChatDefaults, SparkSettings
+from relayd.config.xiaozhi import DeviceServerSettings
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 COUNT_MAX: Final = 10**9
@@ -112,8 +113,8 @@ class AccountSettings:
             Word(tuple(map(str, Provider))),
             "`openai`: OpenAI itself; `compatible`: the same protocol elsewhere; `websocket`: any"
             " WebSocket service, for the passthrough dialect; `spark`: iFlytek's chat; `runtask`:"
-            " chat by tasks over WebSockets, as Alibaba has it; `sim:…`: a simulated upstream that"
-            " relayd starts by itself.",
+            " chat by tasks over WebSockets, as Alibaba has it; `xiaozhi`: a server of xiaozhi"
+            " devices; `sim:…`: a simulated upstream that relayd starts by itself.",
             stand_in=Provider.WEBSOCKET,
         ),
     )
@@ -122,7 +123,8 @@ class AccountSettings:
         metadata=about(
             kinds.BASE_URL,
             "Where the upstream is: http, https, ws or wss; relayd maps to what the dialect needs."
-            " Required for `compatible`, `websocket` and `runtask`, refused for `sim:…`.",
+            " Required for `compatible`, `websocket`, `runtask` and `xiaozhi`, refused for"
+            " `sim:…`.",
             default=f"`{OPENAI_BASE_URL}` for `openai`, the version's for `spark`",
         ),
     )
@@ -201,6 +203,10 @@ class AccountSettings:
     spark: SparkSettings | None = attrs.field(
         default=None,
         metadata=about(None, "Of a Spark account: see below. Required there.", default="none"),
+    )
+    xiaozhi: DeviceServerSettings = attrs.field(
+        factory=DeviceServerSettings,
+        metadata=about(None, "Of a xiaozhi server: see below.", default="see below"),
     )
     defaults: ChatDefaults = attrs.field(
         factory=ChatDefaults,

@@ -19,6 +19,7 @@ from relayd.config.kinds import UNIX_PEER
 from relayd.config.mistakes import Mistake, key_path
 from relayd.config.providers import Provider
 from relayd.config.spark_choice import mistake_in
+from relayd.config.xiaozhi import DeviceServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,7 @@ _NEEDS_BASE_URL: Final = {
     Provider.COMPATIBLE: "https://host/v1",
     Provider.WEBSOCKET: "wss://host/path",
     Provider.RUNTASK: "wss://host/api-ws/v1/inference",
+    Provider.XIAOZHI: "wss://host/xiaozhi/v1/",
 }
 
 
@@ -75,6 +77,7 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     for index, account in enumerate(settings.accounts):
         yield from _account(account, f"accounts[{index}]")
     yield from _repeated(settings.accounts, "accounts[{}].name", lambda account: account.name)
+    yield from _devices(settings)
 
 
 def unpriced_budgets(settings: Settings) -> Iterator[Clash]:
@@ -195,6 +198,29 @@ def _spark(account: AccountSettings, path: str) -> Iterator[Clash]:
         message = f'transport = "{account.transport}" needs the APIPassword'
         also = (f"{path}.transport",)
         yield Clash(Mistake(f"{path}.spark.http_password", message), also)
+
+
+def _devices(settings: Settings) -> Iterator[Clash]:
+    """What devices' tokens, and being told of servers, need."""
+    xiaozhi = settings.xiaozhi
+    names = {key.name for key in settings.keys if key.enabled}
+    if xiaozhi.token_secret is not None and xiaozhi.key is None:
+        message = "missing; it names the key that devices with relayd's tokens count to"
+        yield Clash(Mistake("xiaozhi.key", message), ("xiaozhi.token_secret",))
+    if xiaozhi.key is not None and xiaozhi.key not in names:
+        message = "names no enabled key; it has to be the name of one of [[keys]]"
+        yield Clash(Mistake("xiaozhi.key", message), ("keys",))
+    for index, account in enumerate(settings.accounts):
+        path = f"accounts[{index}]"
+        if account.xiaozhi != DeviceServerSettings() and not account.provider.has_devices:
+            message = f'remove it; provider "{account.provider}" has no such table'
+            yield Clash(Mistake(f"{path}.xiaozhi", message), (f"{path}.provider",))
+        if account.xiaozhi.ota_url is None or not account.enabled:
+            continue
+        for name in ("public_url", "token_secret"):
+            if getattr(xiaozhi, name) is None:
+                message = f"missing; {path}.xiaozhi.ota_url needs it"
+                yield Clash(Mistake(f"xiaozhi.{name}", message), (f"{path}.xiaozhi.ota_url",))
 
 
 def _sha256(key: KeySettings) -> bytes | None:

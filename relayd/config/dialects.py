@@ -50,6 +50,18 @@ class HubKeepalive:
 
 
 @attrs.frozen(kw_only=True)
+class XiaozhiKeepalive:
+    """``[dialects.xiaozhi]``: when a device is taken for gone."""
+
+    keepalive_s: float = attrs.field(
+        default=20.0, metadata=about(_SECONDS, "A device silent for this long is sent a ping.")
+    )
+    pong_s: float = attrs.field(
+        default=20.0, metadata=about(_SECONDS, "How long it has for the answer.")
+    )
+
+
+@attrs.frozen(kw_only=True)
 class DialectSettings:
     """``[dialects]``: a table for each dialect that has settings of its own."""
 
@@ -58,4 +70,7 @@ class DialectSettings:
     )
     hub: HubKeepalive = attrs.field(
         factory=HubKeepalive, metadata=about(None, "See below.", default="see below")
+    )
+    xiaozhi: XiaozhiKeepalive = attrs.field(
+        factory=XiaozhiKeepalive, metadata=about(None, "See below.", default="see below")
     )

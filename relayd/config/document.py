@@ -12,6 +12,7 @@ from relayd.config.about import about_of
 from relayd.config.prices import PriceSettings, TokenPrices
 from relayd.config.schema import (
     AccountSettings,
+    DeviceServerSettings,
     DialectSettings,
     HubKeepalive,
     HubSettings,
@@ -25,6 +26,8 @@ from relayd.config.schema import (
     StateSettings,
     Timeouts,
     TlsSettings,
+    XiaozhiKeepalive,
+    XiaozhiSettings,
 )
 from relayd.config.spark import ChatDefaults, SparkSettings
 
@@ -41,12 +44,15 @@ SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[dialects]": DialectSettings,
     "[dialects.responses]": ResponsesSettings,
     "[dialects.hub]": HubKeepalive,
+    "[dialects.xiaozhi]": XiaozhiKeepalive,
     "[hub]": HubSettings,
+    "[xiaozhi]": XiaozhiSettings,
     "[[keys]]": KeySettings,
     "[[accounts]]": AccountSettings,
     "accounts.timeouts": Timeouts,
     "accounts.spark": SparkSettings,
     "accounts.defaults": ChatDefaults,
+    "accounts.xiaozhi": DeviceServerSettings,
 }
 PRICE_SECTIONS: Final[dict[str, type[attrs.AttrsInstance]]] = {
     "[[prices]]": PriceSettings,

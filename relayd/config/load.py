@@ -24,6 +24,7 @@ from relayd.config.schema import (
     ServerSettings,
     Settings,
     StateSettings,
+    XiaozhiSettings,
 )
 from relayd.config.structure import TableReader, unknown
 
@@ -136,6 +137,7 @@ def settings_of(
         ledger=reader.table(LedgerSettings, document.get("ledger", {}), "ledger"),
         dialects=reader.table(DialectSettings, document.get("dialects", {}), "dialects"),
         hub=reader.table(HubSettings, document.get("hub", {}), "hub"),
+        xiaozhi=reader.table(XiaozhiSettings, document.get("xiaozhi", {}), "xiaozhi"),
         keys=reader.tables(KeySettings, document.get("keys", []), "keys"),
         accounts=reader.tables(AccountSettings, document.get("accounts", []), "accounts"),
     )

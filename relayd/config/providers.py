@@ -17,6 +17,7 @@ class Dialect(enum.StrEnum):
     CHAT = "chat"
     PASSTHROUGH = "passthrough"
     HUB = "hub"
+    XIAOZHI = "xiaozhi"
 
 
 class Provider(enum.StrEnum):
@@ -32,6 +33,8 @@ class Provider(enum.StrEnum):
     RUNTASK = "runtask"
     SIM_SPARK = "sim:spark"
     SIM_RUNTASK = "sim:runtask"
+    XIAOZHI = "xiaozhi"
+    SIM_XIAOZHI = "sim:xiaozhi"
 
     @property
     def is_simulated(self) -> bool:
@@ -52,11 +55,18 @@ class Provider(enum.StrEnum):
                 return (Dialect.RESPONSES,)
             case Provider.SPARK | Provider.SIM_SPARK | Provider.RUNTASK | Provider.SIM_RUNTASK:
                 return (Dialect.CHAT,)
+            case Provider.XIAOZHI | Provider.SIM_XIAOZHI:
+                return (Dialect.XIAOZHI,)
 
     @property
     def is_spark(self) -> bool:
         """Whether it is iFlytek's, with a table of its own."""
         return self in {Provider.SPARK, Provider.SIM_SPARK}
+
+    @property
+    def has_devices(self) -> bool:
+        """Whether xiaozhi devices talk to it."""
+        return self in {Provider.XIAOZHI, Provider.SIM_XIAOZHI}
 
     @property
     def has_lanes(self) -> bool:

@@ -15,7 +15,12 @@ import attrs
 from relayd.config import kinds
 from relayd.config.about import About, about
 from relayd.config.accounts import OPENAI_BASE_URL, AccountSettings, Timeouts
-from relayd.config.dialects import DialectSettings, HubKeepalive, ResponsesSettings
+from relayd.config.dialects import (
+    DialectSettings,
+    HubKeepalive,
+    ResponsesSettings,
+    XiaozhiKeepalive,
+)
 from relayd.config.hub import HubSettings
 from relayd.config.keys import BudgetPeriod, KeySettings
 from relayd.config.pools import PoolSettings
@@ -23,11 +28,13 @@ from relayd.config.pricebook import PriceBook
 from relayd.config.rules import Flag, Integer, Seconds, Word
 from relayd.config.secret import Secret
 from relayd.config.storage import LedgerSettings, StateSettings
+from relayd.config.xiaozhi import DeviceServerSettings, XiaozhiSettings
 
 __all__ = [
     "OPENAI_BASE_URL",
     "AccountSettings",
     "BudgetPeriod",
+    "DeviceServerSettings",
     "DialectSettings",
     "HubKeepalive",
     "HubSettings",
@@ -42,6 +49,8 @@ __all__ = [
     "StateSettings",
     "Timeouts",
     "TlsSettings",
+    "XiaozhiKeepalive",
+    "XiaozhiSettings",
 ]
 
 COUNT_MAX: Final = 10**9
@@ -257,6 +266,7 @@ class Settings:
     ledger: LedgerSettings = attrs.field(factory=LedgerSettings)
     dialects: DialectSettings = attrs.field(factory=DialectSettings)
     hub: HubSettings = attrs.field(factory=HubSettings)
+    xiaozhi: XiaozhiSettings = attrs.field(factory=XiaozhiSettings)
     keys: tuple[KeySettings, ...] = ()
     accounts: tuple[AccountSettings, ...] = ()
     prices: PriceBook = attrs.field(factory=PriceBook)

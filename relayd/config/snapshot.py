@@ -28,6 +28,7 @@ from relayd.config.secret import Secret, digest
 from relayd.config.spark import ChatDefaults, SparkSettings
 from relayd.config.spark_choice import base_url_of
 from relayd.config.url import Url, parse_base_url
+from relayd.config.xiaozhi import DeviceServerSettings
 from relayd.core.money import nano_of
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Account:
         lanes: Whether a socket of that dialect runs several responses at once.
         transport: How the chat dialect reaches it.
         spark: Its application, where it is one of iFlytek's.
+        xiaozhi: How devices are served, where it is a server of them.
         defaults: What a chat request gets where it is silent.
         proxy: What the upstream is reached through; ``None``: nothing.
         allow_private: Whether a name may lead to an address that is not public.
@@ -167,6 +169,7 @@ class Account:
     lanes: bool = attrs.Factory(lambda self: self.provider.has_lanes, takes_self=True)
     transport: Transport = Transport.WS
     spark: SparkSettings | None = None
+    xiaozhi: DeviceServerSettings = attrs.field(factory=DeviceServerSettings)
     defaults: ChatDefaults = attrs.field(factory=ChatDefaults)
     proxy: Proxy | None = None
     allow_private: bool = False
@@ -206,6 +209,7 @@ class Account:
             lanes=settings.provider.has_lanes if settings.lanes is None else settings.lanes,
             transport=settings.transport,
             spark=settings.spark,
+            xiaozhi=settings.xiaozhi,
             defaults=settings.defaults,
             proxy=settings.proxy,
             allow_private=settings.allow_private,

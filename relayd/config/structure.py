@@ -18,6 +18,7 @@ from relayd.config.mistakes import Mistake, Unavailable, Wrong, key_path
 from relayd.config.rules import expected, nearest
 from relayd.config.schema import (
     AccountSettings,
+    DeviceServerSettings,
     DialectSettings,
     HubKeepalive,
     HubSettings,
@@ -31,6 +32,8 @@ from relayd.config.schema import (
     StateSettings,
     Timeouts,
     TlsSettings,
+    XiaozhiKeepalive,
+    XiaozhiSettings,
 )
 from relayd.config.spark import ChatDefaults, SparkSettings
 
@@ -49,6 +52,8 @@ TABLES: Final[Tables] = (
     Timeouts,
     ResponsesSettings,
     HubKeepalive,
+    XiaozhiKeepalive,
+    DeviceServerSettings,
     SparkSettings,
     ChatDefaults,
     ServerSettings,
@@ -59,6 +64,7 @@ TABLES: Final[Tables] = (
     LedgerSettings,
     DialectSettings,
     HubSettings,
+    XiaozhiSettings,
     KeySettings,
     AccountSettings,
 )

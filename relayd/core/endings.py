@@ -65,6 +65,8 @@ class Reason(enum.StrEnum):
     TOKEN_REFUSED = "token_refused"
     SESSIONS_EXCEEDED = "sessions_exceeded"
     TOPICS_EXCEEDED = "topics_exceeded"
+    DEVICE_REPLACED = "device_replaced"
+    RECONNECTS_EXHAUSTED = "reconnects_exhausted"
     SESSION_MAX_AGE = "session_max_age"
     DRAIN = "drain"
     ACCOUNT_REMOVED = "account_removed"
@@ -134,6 +136,8 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.TOKEN_REFUSED: Ending(_C, 1008, 1001),
     Reason.SESSIONS_EXCEEDED: Ending(_C, 1008, 1001),
     Reason.TOPICS_EXCEEDED: Ending(_C, 1008, 1001),
+    Reason.DEVICE_REPLACED: Ending(_C, 1001, 1001),
+    Reason.RECONNECTS_EXHAUSTED: Ending(_U, 1011, 1001),
     Reason.SESSION_MAX_AGE: Ending(_N, 1001, 1000),
     Reason.DRAIN: Ending(_N, 1012, 1000),
     Reason.ACCOUNT_REMOVED: Ending(_N, 1012, 1000),
@@ -141,14 +145,6 @@ ENDINGS: Final[dict[Reason, Ending]] = {
     Reason.OVERLOAD: Ending(_R, 1013, 1001),
     Reason.INTERNAL_ERROR: Ending(_R, 1011, 1011),
 }
-
-RESERVED: Final = frozenset(
-    {
-        Reason.UPSTREAM_REFUSED,
-        Reason.FIRST_FRAME_TIMEOUT,
-    }
-)
-"""Words for dialects that this version does not have; nothing ends so yet."""
 
 # The same words when the upstream is the one that sent it: fault and codes follow the sender.
 ENDINGS_BY_UPSTREAM: Final[dict[Reason, Ending]] = {

@@ -29,6 +29,7 @@ class RefusalCode(enum.StrEnum):
     ROLE_NOT_ALLOWED = "role_not_allowed"
     TOPIC_NOT_ALLOWED = "topic_not_allowed"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    DEVICE_NOT_ALLOWED = "device_not_allowed"
     KEY_EXPIRED = "key_expired"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -69,6 +70,7 @@ STATUS: Final[dict[RefusalCode, int]] = {
     RefusalCode.ROLE_NOT_ALLOWED: 403,
     RefusalCode.TOPIC_NOT_ALLOWED: 403,
     RefusalCode.ADDRESS_NOT_ALLOWED: 403,
+    RefusalCode.DEVICE_NOT_ALLOWED: 403,
     RefusalCode.KEY_EXPIRED: 403,
     RefusalCode.NOT_FOUND: 404,
     RefusalCode.METHOD_NOT_ALLOWED: 405,

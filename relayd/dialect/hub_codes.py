@@ -99,5 +99,7 @@ CLOSES: Final[dict[Reason, Close]] = {
     Reason.UPSTREAM_STALLED: _INTERNAL,
     Reason.UPSTREAM_KEEPALIVE_TIMEOUT: _INTERNAL,
     Reason.PROTOCOL_ERROR_UPSTREAM: _INTERNAL,
+    Reason.DEVICE_REPLACED: _INTERNAL,
+    Reason.RECONNECTS_EXHAUSTED: _INTERNAL,
 }
 """How each ending is told to a client of the hub."""

@@ -38,7 +38,7 @@ RESERVED: Final = frozenset({"resync_required", "closed", "stats"})
 """Events that relayd alone tells, wherever they stand: clients act on these without looking at the
 topic, and on the end of a stream or a lost place by throwing away what they have."""
 
-RESERVED_PREFIXES: Final = ("account.", "session.", "turn.", "usage.")
+RESERVED_PREFIXES: Final = ("account.", "device.", "session.", "turn.", "usage.")
 """Likewise. No name of council's begins so."""
 
 _SESSION: Final = "session:"

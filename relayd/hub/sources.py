@@ -23,6 +23,7 @@ from relayd.config.providers import Dialect
 from relayd.dialect.hub_envelope import timestamp
 from relayd.dialect.hub_topics import OPS, OWN_SESSION_PREFIX, TENANT_PREFIX
 from relayd.hub.figures import NAME_MAX_CHARS, Figures
+from relayd.hub.sources_devices import told_of_device
 from relayd.observe.bus import (
     AccountChanged,
     AccountFailed,
@@ -170,8 +171,11 @@ def _told(event: BusEvent, wall: float) -> tuple[str, _Data]:
             return "usage.charged", _usage(event)
         case AccountFailed() | AccountChanged():
             return _account(event, wall)
-        case _:
+        case SessionOpened() | UpstreamConnected() | SessionFailedOver() | SessionEnded():
             return _session(event)
+        case _:
+            name, said = told_of_device(event)
+            return name, _facts(event.session) | said
 
 
 def _account(event: AccountFailed | AccountChanged, wall: float) -> tuple[str, _Data]:

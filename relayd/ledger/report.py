@@ -53,7 +53,7 @@ class Sums:
 
     Attributes:
         rows: How many they are.
-        turns: How many of them are responses.
+        turns: How many of them are responses, or turns of devices.
         transcriptions: How many of them are transcriptions.
         sessions: How many sessions they belong to.
         tokens_in: Input tokens, the cached ones among them.
@@ -121,7 +121,10 @@ _TOKENS: Final = (
 )
 _SUMS: Final = {
     "rows": "count(*)",
-    "turns": "count(*) FILTER (WHERE rows.source = 'response')",
+    "turns": (
+        "count(*) FILTER (WHERE rows.source = 'response'"
+        " OR (rows.source = 'device' AND rows.entry GLOB 'turn:*'))"
+    ),
     "transcriptions": "count(*) FILTER (WHERE rows.source = 'transcription')",
     "sessions": "count(DISTINCT rows.session_id)",
     "seconds": "total(rows.seconds)",

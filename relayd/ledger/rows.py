@@ -1,4 +1,4 @@
-"""One row of the ledger: what one response, transcription or slice of time used and cost."""
+"""One row of the ledger: what a response, transcription, slice of time or audio used and cost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ class Row:
     Attributes:
         entry: ``response:<id>``, ``transcription:<item>:<index>``, ``turn:<number>`` for a
             response that the upstream gave no id, ``time:<number>`` for a slice of a session that
-            is billed by time.
-        source: ``response``, ``transcription`` or ``time``.
+            is billed by time. Of devices ``turn:<number>``, and ``audio:<number>`` for audio that
+            belongs to no turn.
+        source: ``response``, ``transcription``, ``time`` or ``device``.
         ended_at: When it ended, in seconds since the epoch, UTC.
         transport: What the dialect's upstreams speak: ``websocket`` in every row of this version,
             also where a Spark account was asked over its vendor's HTTP interface instead. It says
@@ -23,7 +24,8 @@ class Row:
         upstream_model: What was priced: the account's own name for it.
         tag: The client's own word for what it is doing (``x-relayd-tag``), if it gave one.
         reason: How it ended: the upstream's status, else the session's ending.
-        seconds: Duration that is billed by time.
+        seconds: Duration that is billed by time; of devices that of their audio, both ways
+            together.
         cost_nano: Nano-dollars, the key's ``price_factor`` included; ``None`` without a price.
         estimated: Whether the numbers are relayd's own estimate.
     """

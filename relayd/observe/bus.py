@@ -12,17 +12,47 @@ from decimal import Decimal
 
 import attrs
 
+from relayd.observe.device_events import (
+    DeviceCommand,
+    DeviceCommanded,
+    DeviceContextLost,
+    DeviceEnded,
+    DeviceEvent,
+    DeviceGreeted,
+    DeviceRejoined,
+    DeviceToolCalled,
+    DeviceTurnEnded,
+)
+from relayd.observe.facts import SessionFacts
 
-@attrs.frozen(kw_only=True)
-class SessionFacts:
-    """Who and where, the same for every event of one session."""
-
-    session_id: str
-    dialect: str
-    key: str
-    tenant: str
-    account: str
-    model: str | None
+__all__ = [
+    "AccountChanged",
+    "AccountFailed",
+    "AccountStanding",
+    "Bus",
+    "BusEvent",
+    "DeviceCommand",
+    "DeviceCommanded",
+    "DeviceContextLost",
+    "DeviceEnded",
+    "DeviceEvent",
+    "DeviceGreeted",
+    "DeviceRejoined",
+    "DeviceToolCalled",
+    "DeviceTurnEnded",
+    "SessionEnded",
+    "SessionFacts",
+    "SessionFailedOver",
+    "SessionOpened",
+    "Subscriber",
+    "TurnEnded",
+    "TurnFirstOutput",
+    "TurnRefused",
+    "TurnStarted",
+    "TurnToolCalled",
+    "UpstreamConnected",
+    "UsageCharged",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -214,6 +244,7 @@ BusEvent = (
     | UsageCharged
     | AccountFailed
     | AccountChanged
+    | DeviceEvent
 )
 Subscriber = Callable[[BusEvent], None]
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from relayd.core import endings
 from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
 from relayd.core.refusals import STATUS
 from relayd.observe.events import EVENTS, FIELDS
@@ -35,8 +34,7 @@ code in brackets is what the same reason means when the upstream sent the offend
 on*: the other side's own code and redacted reason travel. *abort*: the TCP connection is reset,
 since the peer takes no byte; the same happens, whatever the row says, to a side that is inside a
 frame too large to be held, since no Close can be sent there. *event*: an error event of the
-dialect goes before the Close. A dash: nobody is there to be told. *reserved*: the word is settled,
-and nothing in this version ends a session with it.
+dialect goes before the Close. A dash: nobody is there to be told.
 """
 
 _REFUSALS: Final = """\
@@ -89,8 +87,7 @@ def _ending_rows() -> Iterable[tuple[str, str, str, str]]:
                 f"{said} ({other})"
                 for said, other in zip((fault, client, upstream), others, strict=True)
             )
-        reserved = " (reserved)" if reason in endings.RESERVED else ""
-        yield f"`{reason}`{reserved}", fault, client, upstream
+        yield f"`{reason}`", fault, client, upstream
 
 
 def _ending_cells(reason: Reason, ending: Ending) -> tuple[str, str, str]:

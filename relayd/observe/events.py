@@ -2,7 +2,7 @@
 
 The tables are the one place where a name is written: calls use :class:`LogEvent`, the renderer
 puts the fields into the order given here with null for what is not known, and ``docs/events.md``
-is generated from them.
+is generated from them. What the fields mean is in :mod:`relayd.observe.event_fields`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import enum
 from typing import Final
 
 import attrs
+
+from relayd.observe.event_fields import FIELDS
+
+__all__ = ["EVENTS", "FIELDS", "EventSpec", "LogEvent"]
 
 
 class LogEvent(enum.StrEnum):
@@ -53,6 +57,14 @@ class LogEvent(enum.StrEnum):
     LEDGER_RECOVERED = "ledger.recovered"
     LEDGER_LOST = "ledger.lost"
     STATE_FAILED = "state.failed"
+    XIAOZHI_CONTEXT_LOST = "xiaozhi.context_lost"
+    XIAOZHI_REJOINED = "xiaozhi.rejoined"
+    XIAOZHI_ENDED = "xiaozhi.ended"
+    DEVICE_TOOL_CALLED = "device.tool_called"
+    DEVICE_KICKED = "device.kicked"
+    DEVICE_REBOOTED = "device.rebooted"
+    DEVICE_ALERTED = "device.alerted"
+    OTA_ANSWERED = "ota.answered"
 
 
 @attrs.frozen
@@ -147,6 +159,7 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
             *("tokens_out_text", "tokens_out_audio", "estimated", "cost_usd", "reason"),
             *("lane", "slot", "generation", "reused", "queue_ms", "wait_ms"),
             *("tool_calls", "warm_up"),
+            *("audio_in_s", "audio_out_s", "stt_ms"),
         ),
     ),
     LogEvent.UPSTREAM_FAILED: EventSpec(
@@ -248,85 +261,49 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
         "The store of the limits did not answer; `state.on_failure` says what limits do meanwhile.",
         ("message", "dropped"),
     ),
+    LogEvent.XIAOZHI_CONTEXT_LOST: EventSpec(
+        "A device's server was lost, and with it what it remembered of their talk. The device stays"
+        " while another one is looked for.",
+        (
+            *("session_id", "device_id", "key", "account", "lost", "cause", "close_code"),
+            *("speaking", "calls_failed"),
+        ),
+    ),
+    LogEvent.XIAOZHI_REJOINED: EventSpec(
+        "Another server has taken a device over whose server was lost.",
+        ("session_id", "device_id", "key", "account", "lost_ms", "packets_dropped"),
+    ),
+    LogEvent.XIAOZHI_ENDED: EventSpec(
+        "A device's session is over: what it came to, beside its `session.ended`.",
+        (
+            *("session_id", "device_id", "key", "account", "hello_ms", "losses"),
+            *("turns", "aborts", "calls", "audio_in_s", "audio_out_s"),
+            *("packets_in", "packets_out", "dropped_in", "dropped_out", "gaps_in", "gaps_out"),
+        ),
+    ),
+    LogEvent.DEVICE_TOOL_CALLED: EventSpec(
+        "An operator called a tool of a device. What it was called with, and what it answered, is"
+        " not told.",
+        ("session_id", "device_id", "tool", "outcome", "duration_ms"),
+    ),
+    LogEvent.DEVICE_KICKED: EventSpec(
+        "An operator ended a device's session.",
+        ("session_id", "device_id"),
+    ),
+    LogEvent.DEVICE_REBOOTED: EventSpec(
+        "An operator had a device start anew.",
+        ("session_id", "device_id"),
+    ),
+    LogEvent.DEVICE_ALERTED: EventSpec(
+        "An operator had devices show a message, which is not told: one of them, or all.",
+        ("session_id", "device_id", "devices"),
+    ),
+    LogEvent.OTA_ANSWERED: EventSpec(
+        "A server of devices was asked for a device's settings, or to activate it; what it said"
+        " goes to the device, rewritten.",
+        (
+            *("request_id", "route", "device_id", "account", "status", "offered", "mqtt"),
+            *("taken_out", "duration_ms"),
+        ),
+    ),
 }
-
-FIELDS: Final[dict[str, str]] = {
-    "account": "name of the account",
-    "accounts_added": "how many accounts are new, or enabled again",
-    "accounts_changed": "how many accounts have other settings",
-    "accounts_removed": "how many accounts are gone, or disabled",
-    "accounts": "how many accounts are configured and enabled",
-    "admin": "the bound address of the admin listener",
-    "admission_ms": "from the accepted connection to the 101",
-    "bytes_in": "bytes of the request's body",
-    "bytes_out": "bytes sent for it, its head included",
-    "bytes_down": "payload bytes relayed to the client",
-    "bytes_up": "payload bytes relayed to the upstream",
-    "cause": "what made it happen, as a word",
-    "client_address": "the client's address, without its port",
-    "client_close": "close code on the client's side: received, else sent; null where there was"
-    " none",
-    "connect_ms": "dialling the upstream that was chosen, its handshake included",
-    "cost_usd": "what it cost, in US dollars; null where something in it has no price",
-    "dialect": "`realtime`, `responses`, `chat` or `passthrough`",
-    "dropped": "changes to limits that were given up",
-    "drain_s": "how long sessions get to end",
-    "duration_ms": "from start to end; of a turn from the client's create, else from the start of"
-    " the response",
-    "duration_s": "from start to end",
-    "estimated": "whether relayd had to estimate the tokens, since the upstream did not tell them",
-    "fault": "who is to blame: `none`, `client`, `upstream` or `relay`",
-    "first_frame_ms": "from the upstream's 101 to its first message",
-    "key": "name of the client's key; the key itself is never logged",
-    "keys": "how many client keys are configured and enabled",
-    "keys_added": "how many client keys are new, or enabled again",
-    "keys_changed": "how many client keys have other settings, or another secret",
-    "keys_removed": "how many client keys are gone, or disabled",
-    "listen": "the bound addresses, or the one concerned",
-    "listeners_added": "the bound addresses that connections are accepted from since then",
-    "listeners_removed": "the addresses that nothing is accepted from any more",
-    "generation": "which of the sockets that a slot has had",
-    "lane": "the `stream_id` of the request; null for the default lane",
-    "log_lines_lost": "lines that standard output did not take",
-    "method": "GET, POST and so on; null where no whole head was read",
-    "offset_s": "how far the upstream's clock is ahead of this host's",
-    "outcome": "`complete`, or how it ended before: `client_gone`, `client_stalled`, `cut_off`,"
-    " `crashed`, `stopped`; of a lease `yielded`, `handed_over`, `broken`, `rotated`",
-    "message": "for people: the cause, then the remedy; anything that looks like a key is taken"
-    " out",
-    "messages_down": "messages relayed to the client",
-    "messages_up": "messages relayed to the upstream",
-    "model": "the model the client asked for",
-    "pending": "rows that wait to be written",
-    "path": "where in the file the mistake is",
-    "reason": "the word of the tables below; of a turn, the upstream's own word for its end",
-    "queue_ms": "how long a request waited for the one before it in its lane",
-    "request_id": "names a request; the client has it as `x-request-id`",
-    "reused": "whether an earlier turn had the same socket",
-    "route": "the pattern of the path; null where there is nothing at it",
-    "rows": "how many rows",
-    "session_id": "names a session in every line about it",
-    "sessions": "how many sessions were open",
-    "sessions_max": "how many sessions are accepted at once",
-    "slot": "the number of a place in the pool of its account",
-    "status": "the HTTP status that was sent, 0 if none was",
-    "tokens_in": "input tokens, as the upstream counted them",
-    "tokens_in_audio": "of these, audio",
-    "tokens_in_cached": "of these, cached",
-    "tokens_in_image": "of these, images",
-    "tokens_in_text": "of these, text",
-    "tokens_out": "output tokens, as the upstream counted them",
-    "tokens_out_audio": "of these, audio",
-    "tokens_out_text": "of these, text",
-    "tool_calls": "how many tool calls of the response wait for their outputs",
-    "traceback": "where the bug is; without the values of variables",
-    "ttft_ms": "time to first token: from the same start to the first delta",
-    "turn_id": "the upstream's id of the response or item",
-    "turns": "how many turns the session had",
-    "until_s": "seconds from now until the account is tried again",
-    "upstream_close": "close code on the upstream's side, likewise",
-    "wait_ms": "how long it was waited for a socket, dialling included",
-    "warm_up": "whether the request asked for no output (`generate: false`)",
-    "version": "relayd's version",
-}
-"""What each field means, with its unit where the name does not say it all."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 
+from relayd.observe import metrics_devices as device
 from relayd.observe import metrics_labels as label
 from relayd.observe import metrics_specs as make
 from relayd.observe.metrics_labels import Spec
@@ -240,6 +241,11 @@ class Metric(enum.Enum):
         "`delivered` grows as `published` times those who follow.",
         "`dropped`, `overflowed`: clients read too slowly. `lost`: raise `hub.history_s`.",
         label.HUB_EVENT)
+    DEVICE_HELLO_SECONDS = device.HELLO_SECONDS
+    DEVICE_STT_SECONDS = device.STT_SECONDS
+    DEVICE_AUDIO_SECONDS_TOTAL = device.AUDIO_SECONDS_TOTAL
+    DEVICE_SERVERS_LOST_TOTAL = device.SERVERS_LOST_TOTAL
+    DEVICE_PACKETS_DROPPED_TOTAL = device.PACKETS_DROPPED_TOTAL
     LIMITS_REFUSED_TOTAL = make.counter(
         "limits_refused_total", "Sessions and turns that a limit of their key stood against.",
         "Whatever you sell.",

@@ -126,7 +126,11 @@ REQUEST_OUTCOME: Final = Label(
     ("complete", "client_gone", "client_stalled", "cut_off", "crashed", "stopped"),
 )
 UP_DOWN: Final = Label("direction", "to the upstream or to the client", ("up", "down"))
-IN_OUT: Final = Label("direction", "input or output of the model", ("in", "out"))
+IN_OUT: Final = Label(
+    "direction",
+    "input or output of the model; of a device: what it said, what it heard",
+    ("in", "out"),
+)
 TOKEN_KIND: Final = Label(
     "kind",
     "medium of the token; `cached` ones count there alone, so that the kinds add up",
@@ -225,6 +229,11 @@ READY_EVENT: Final = Label(
     "requests: `taken`, those that found one, and `missed`, the others; sockets: `opened`,"
     " `failed` to open, `lost` before they were used, and `aged`, which nobody used in time",
     ("taken", "missed", "opened", "failed", "lost", "aged"),
+)
+DEVICE_LOSS: Final = Label(
+    "cause",
+    "the server's Close, its connection, or its silence",
+    ("closed", "connection", "timeout"),
 )
 HUB_EVENT: Final = Label(
     "event",

@@ -258,6 +258,7 @@ def _identity(account: Account) -> tuple[object, ...]:
         account.api_key,
         dict(account.headers),
         account.tls_ca,
+        account.xiaozhi.auth_key,
     )
 
 

@@ -151,6 +151,8 @@ async def _run(
     core.start_soon(_run_pool, pooling, parts.responses.pool, pooled)
     chatting = trio.CancelScope(shield=True)
     core.start_soon(_run_within, chatting, parts.chat.run)
+    parting = trio.CancelScope(shield=True)
+    core.start_soon(_run_within, parting, parts.devices.run)
     try:
         core.start_soon(probe_disabled, parts.connector, parts.chat.clocks)
         core.start_soon(parts.door.slow_heads.watch)
@@ -178,6 +180,7 @@ async def _run(
         with trio.CancelScope(shield=True):  # it closes what it has at once, and says so
             await pooled.wait()
         chatting.cancel(reason="stopped")
+        parting.cancel(reason="stopped")
         beneath.cancel(reason="stopped")
         writing.cancel(reason="stopped")
     log.info(

@@ -34,6 +34,7 @@ from relayd.service.entries.entry import Admitted, AnySession, Entry
 from relayd.service.entries.hub import HubEntry
 from relayd.service.entries.relayed import RelayedEntry
 from relayd.service.entries.responses import ResponsesEntry
+from relayd.service.entries.xiaozhi import XiaozhiEntry
 from relayd.service.hub.accounts import Accounts
 from relayd.service.hub.api import HubApi
 from relayd.service.hub.wiring import HubShared, api_of
@@ -42,6 +43,7 @@ from relayd.service.pooling import pools_of
 from relayd.service.public import PublicApi
 from relayd.service.responses import ResponsesApi
 from relayd.service.visit import OnRefused, Refused, Visit, cut_off, nobody, refuse
+from relayd.service.xiaozhi.wiring import DevicesShared
 from relayd.session.admission import Quota, RefusedAdmission
 from relayd.session.books import Books
 from relayd.session.chat.shared import ChatShared
@@ -64,6 +66,7 @@ class Door:
         responses: What sessions of the responses dialect share.
         chat: What requests of the chat dialect share.
         hub: What clients of the event hub share.
+        devices: What devices share.
         on_refused: Hears of every connection that becomes no session.
         http: What is answered without an upgrade.
         sessions: By id, those whose 101 was written.
@@ -83,6 +86,7 @@ class Door:
     responses: Shared
     chat: ChatShared
     hub: HubShared
+    devices: DevicesShared
     on_refused: OnRefused = nobody
     http: PublicApi = attrs.field(init=False)
     sessions: dict[str, AnySession] = attrs.field(factory=dict, init=False)
@@ -98,6 +102,7 @@ class Door:
             responses=ResponsesApi(shared=self.responses, books=self.books, bus=self.bus),
             chat=ChatApi(shared=self.chat, books=self.books, bus=self.bus),
             hub=self._hub_api(),
+            ota=self.devices.ota(self),
         )
         workshop = Workshop(
             reactor=self.reactor,
@@ -112,6 +117,7 @@ class Door:
             Dialect.PASSTHROUGH: relayed,
             Dialect.RESPONSES: ResponsesEntry(workshop),
             Dialect.HUB: HubEntry(self.hub.desk),
+            Dialect.XIAOZHI: XiaozhiEntry(self.devices.desk),
         }
 
     def _hub_api(self) -> HubApi:
@@ -149,6 +155,7 @@ class Door:
         """
         self.snapshot = snapshot
         self.hub.apply(snapshot)
+        self.devices.desk.apply(snapshot)
         self.http.hub.review(snapshot)
         for session in tuple(self.sessions.values()):
             session.review(snapshot)

@@ -25,12 +25,14 @@ from relayd.observe.bus import (
     TurnStarted,
     UsageCharged,
 )
+from relayd.observe.device_events import DeviceEvent
 from relayd.observe.metrics import Metric
 from relayd.observe.metrics_labels import LIMIT, NO_ACCOUNT, OTHER, OUTCOME
 from relayd.observe.metrics_text import TextFormat, render
 from relayd.observe.metrics_values import Registry
 from relayd.pool.events import PoolEvent
 from relayd.service.http.service import Outcome, RequestFacts
+from relayd.service.measuring_devices import count_device
 from relayd.service.measuring_names import ModelNames, failure_word
 from relayd.service.measuring_pauses import LoopWatch, timing_collections
 from relayd.service.measuring_pool import count_event
@@ -89,6 +91,8 @@ class Measuring:
                 self._add(Metric.ACCOUNT_FAILURES_TOTAL, account=account, reason=reason)
             case TurnStarted():
                 pass  # it counts when it is over
+            case _ if isinstance(event, DeviceEvent):
+                count_device(event, self.registry)
 
     def hear_pool(self, event: PoolEvent) -> None:
         """Take note of what happens in the pool; a :data:`~relayd.pool.events.PoolEvents`."""

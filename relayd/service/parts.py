@@ -32,6 +32,7 @@ from relayd.service.measuring import Measuring
 from relayd.service.measuring_samples import Sources
 from relayd.service.notify import Notifier
 from relayd.service.pooling import Telling, pools_of, shared_of
+from relayd.service.xiaozhi.wiring import DevicesShared, devices_of
 from relayd.session.books import Books
 from relayd.session.chat.shared import ChatShared, chat_of
 from relayd.session.connecting import Connector
@@ -146,6 +147,7 @@ class Parts:
     responses: Shared
     chat: ChatShared
     hub: HubShared
+    devices: DevicesShared
     notifier: Notifier
     reserve: Reserve
     listeners: Listeners
@@ -235,12 +237,14 @@ def build(
         bus=ground.bus,
     )
     hub = _hub(snapshot, ground, hold, files)
+    devices = devices_of(snapshot, reactor=ground.reactor, books=ground.books, connector=connector)
     measuring = _measuring(ground, hold, roster, hub, lambda: door)
     responses, chat = _turns(snapshot, ground, hold, connector, measuring)
     door = Door(
         responses=responses,
         chat=chat,
         hub=hub,
+        devices=devices,
         snapshot=snapshot,
         tls=trust.clients,
         reactor=ground.reactor,
@@ -267,6 +271,7 @@ def build(
         responses=responses,
         chat=chat,
         hub=hub,
+        devices=devices,
         notifier=Notifier.from_environ(environ),
         reserve=Reserve(),
         listeners=listeners,

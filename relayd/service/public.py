@@ -31,6 +31,7 @@ from relayd.service.http.service import (
 from relayd.service.hub.api import HubApi
 from relayd.service.responses import ResponsesApi
 from relayd.service.visit import Visit
+from relayd.service.xiaozhi.api import OtaApi
 from relayd.session.admission import check_key
 from relayd.session.authentication import authenticate
 from relayd.session.client_address import client_address
@@ -78,6 +79,7 @@ class PublicApi:
     responses: ResponsesApi
     chat: ChatApi
     hub: HubApi
+    ota: OtaApi
     on_request: OnRequest = nobody
     router: Router = attrs.field(init=False)
     _open: set[HttpConnection] = attrs.field(factory=set, init=False)
@@ -95,6 +97,7 @@ class PublicApi:
                 ),
                 Route("GET", "/v1/models", self._models, "list_models", "The models of the key."),
                 *self.hub.routes(),
+                *self.ota.routes(),
             ]
         )
 

@@ -181,7 +181,7 @@ def _admit_to_dialect(
             return _admit_realtime(request, base)
         case Dialect.RESPONSES:
             return _admit_responses(request, base)
-        case Dialect.CHAT | Dialect.HUB:
+        case Dialect.CHAT | Dialect.HUB | Dialect.XIAOZHI:
             raise AssertionError("its requests are not admitted here")
         case Dialect.PASSTHROUGH:
             return _admit_passthrough(request, route, base, snapshot)

@@ -20,10 +20,13 @@ from typing import Final, Literal
 import attrs
 import trio
 
+from relayd.config.snapshot import Key
+from relayd.dialect.meter import Refuse
 from relayd.ledger.budgets import Budgets
 from relayd.ledger.errors import LedgerError
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
+from relayd.session import denials
 from relayd.state.buckets import Taken, take
 from relayd.state.store import Store, StoreError
 
@@ -115,11 +118,17 @@ class SessionCount:
 
 @attrs.define(eq=False)
 class Rate:
-    """A key's limit of so many a minute: the bucket in the store, and what is owed to it."""
+    """A key's limit of so many a minute: the bucket in the store, and what is owed to it.
+
+    Attributes:
+        owed: What was used and is not debited yet.
+        debited: What became of the last debit of that: not ``ok`` where it was too much.
+    """
 
     name: str
     _store: Store
     owed: int = attrs.field(default=0, init=False)
+    debited: Taken = attrs.field(default=Taken(ok=True), init=False)
     _per_minute: int = attrs.field(default=0, init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
@@ -144,8 +153,31 @@ class Rate:
     async def _debit_owed(self, wall: float) -> None:
         amount = self.owed
         if amount:
-            await take(self._store, self.name, self._per_minute, amount, wall, need=None)
+            self.debited = await take(
+                self._store, self.name, self._per_minute, amount, wall, need=None
+            )
             self.owed = max(self.owed - amount, 0)  # less, if it was given up meanwhile
+
+
+@attrs.frozen
+class RateWatch:
+    """Looks, once a turn that was not asked for is debited, whether it was one too many.
+
+    Attributes:
+        requests: What it is debited to.
+        key: Whose turn it is.
+        too_fast: Told, if so.
+    """
+
+    requests: Rate
+    key: Key
+    too_fast: Callable[[Refuse], None]
+
+    def __call__(self) -> None:
+        """See the class."""
+        debited, per_minute = self.requests.debited, self.key.requests_per_minute
+        if not debited.ok:
+            self.too_fast(denials.too_fast("requests", per_minute, debited.retry_after_s).refuse())
 
 
 @attrs.define(eq=False)

@@ -26,7 +26,7 @@ def wish_of(grant: Grant, roster: Roster, prices: PriceBook) -> Wish | Refusal:
     A key with a budget goes only where what it asks for has a price.
     """
     match grant.dialect:
-        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB:
+        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB | Dialect.XIAOZHI:
             raise AssertionError("turns of this dialect find their own upstreams")
         case Dialect.REALTIME:
             account = _account_of_call(roster) if grant.call_id is not None else None
@@ -66,7 +66,7 @@ def priced_model(grant: Grant, account: Account) -> str | None:
             return None if grant.model is None else account.upstream_model(grant.model)
         case Dialect.PASSTHROUGH:
             return passthrough_model(account.name)
-        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB:
+        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB | Dialect.XIAOZHI:
             return None  # each turn has its own
         case _:
             assert_never(grant.dialect)
@@ -135,7 +135,7 @@ def conversation_of(
             return realtime.RealtimeConversation(meter, listener, rule)
         case Dialect.PASSTHROUGH:
             return passthrough.Bytes()
-        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB:
+        case Dialect.RESPONSES | Dialect.CHAT | Dialect.HUB | Dialect.XIAOZHI:
             raise AssertionError("turns of this dialect read their own messages")
         case _:
             assert_never(grant.dialect)

@@ -21,7 +21,7 @@ from relayd.ledger.budgets import Budgets, Lack, Reservation
 from relayd.ledger.errors import LedgerError
 from relayd.session import denials
 from relayd.session.admission import Grant, Lease
-from relayd.session.bookkeeper import Bookkeeper, KeyUse
+from relayd.session.bookkeeper import Bookkeeper, KeyUse, RateWatch
 from relayd.session.denials import INSUFFICIENT_QUOTA, Denial
 from relayd.state.store import Store, StoreError
 
@@ -158,10 +158,17 @@ class Limits:
             undo.pop_all()
         return hold
 
-    def begin_turn(self, key: Key, reserve_nano: int, exhausted: Exhausted) -> Hold:
+    def begin_turn(
+        self,
+        key: Key,
+        reserve_nano: int,
+        exhausted: Exhausted,
+        too_fast: Exhausted | None = None,
+    ) -> Hold:
         """A turn that the upstream has begun, which cannot be refused. Never waits.
 
         Where the budget does not bear it, ``exhausted`` is called soon; it settles all the same.
+        Likewise ``too_fast``, where it is more than the requests of a minute.
         """
         reservation = None
         if key.budget_nano:
@@ -169,7 +176,10 @@ class Limits:
             if reservation.fits is not True:
                 self._watch(_Watch(self, key, exhausted, reservation))
         if key.requests_per_minute:
-            self.use_of(key).requests.owe(key.requests_per_minute, 1)
+            use = self.use_of(key)
+            use.requests.owe(key.requests_per_minute, 1)
+            if too_fast is not None:
+                use.watches[too_fast, "rate"] = RateWatch(use.requests, key, too_fast)
         self.post(key)
         return Hold(self, key, reservation, exhausted)
 

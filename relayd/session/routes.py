@@ -26,6 +26,8 @@ DIALECT_PATHS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "/api/v1/ws": Dialect.HUB,
         "/ws": Dialect.HUB,
         "/connection/websocket": Dialect.HUB,
+        "/xiaozhi/v1/": Dialect.XIAOZHI,
+        "/xiaozhi/v1": Dialect.XIAOZHI,
     }
 )
 """Paths that name a dialect by themselves."""

@@ -19,6 +19,8 @@ from relayd.sim.runtask.upstream import RunTaskUpstream
 from relayd.sim.server import SimServer, Upstream, serve
 from relayd.sim.spark import scenario as spark_scenario
 from relayd.sim.spark.upstream import SparkUpstream
+from relayd.sim.xiaozhi import scenario as xiaozhi_scenario
+from relayd.sim.xiaozhi.upstream import XiaozhiUpstream
 
 
 @attrs.frozen
@@ -54,6 +56,10 @@ def _runtask(scenario: str) -> Upstream:
     return RunTaskUpstream(runtask_scenario.Scenario(scenario))
 
 
+def _xiaozhi(scenario: str) -> Upstream:
+    return XiaozhiUpstream(xiaozhi_scenario.Scenario(scenario))
+
+
 def _passthrough(scenario: str) -> Upstream:
     return passthrough.PassthroughUpstream(passthrough.Scenario(scenario))
 
@@ -84,6 +90,12 @@ SIMULATORS: Final[Mapping[str, Simulator]] = {
             "text generation by run-task, as Alibaba Cloud Model Studio has it",
             {member.value: member.summary for member in runtask_scenario.Scenario},
             _runtask,
+        ),
+        Simulator(
+            "xiaozhi",
+            "a server of xiaozhi devices, and their settings at /xiaozhi/ota/; any token",
+            {member.value: member.summary for member in xiaozhi_scenario.Scenario},
+            _xiaozhi,
         ),
         Simulator(
             "passthrough",

@@ -38,7 +38,7 @@ class Taken:
     """What became of a :func:`take`.
 
     Attributes:
-        ok: Whether there was enough.
+        ok: Whether there was enough, also where it was taken in any case.
         retry_after_s: If not: in how many seconds there will be, if nothing else is taken.
     """
 
@@ -143,5 +143,6 @@ async def take(
         full_in_us = bucket.lacks_us(per_minute, now_us)
         value = None if bucket.is_full else bucket.encoded()
         if await store.compare_and_set(key, written, value, ttl_s=1 + full_in_us / _MICROS):
-            return Taken(ok=True)
+            overdrawn_us = bucket.lacks_us(0, now_us)
+            return Taken(ok=not overdrawn_us, retry_after_s=overdrawn_us / _MICROS)
     raise StoreError(f"a bucket was changed by others {ATTEMPTS_MAX} times in a row")

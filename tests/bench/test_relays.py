@@ -118,3 +118,18 @@ def test_the_address_is_read_from_server_started_once_its_line_is_whole() -> Non
 
     assert relays.started_listen(log) == ["127.0.0.1:4001"]
     assert relays.started_listen(log[:-3]) is None
+
+
+def test_relayd_has_an_account_for_each_server_of_devices(wiring: Wiring) -> None:
+    told = attrs.evolve(wiring, dialect=Dialect.XIAOZHI, others=(("127.0.0.1", 4434),))
+    path = wiring.directory / "relayd.toml"
+    path.write_text(relays.relayd_config(told))
+
+    settings = load(path, environ={})
+
+    assert [account.provider for account in settings.accounts] == [Provider.XIAOZHI] * 2
+    assert [str(account.base_url) for account in settings.accounts] == [
+        "http://127.0.0.1:4433/xiaozhi/v1/",
+        "http://127.0.0.1:4434/xiaozhi/v1/",
+    ]
+    assert settings.dialects.xiaozhi.keepalive_s == 600.0

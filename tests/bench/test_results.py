@@ -8,7 +8,8 @@ from bench import results
 from bench.relays import RelayKind
 from bench.results import RowResult, Run
 from bench.rows import ROWS
-from bench.targets import TARGETS, Better, Target
+from bench.target import Better, Target
+from bench.targets import TARGETS
 from bench.window import Limit
 
 FACTS = {

@@ -12,7 +12,10 @@ from bench.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH_S = 120
-COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers", "deliveries")
+COUNTS = (
+    *("messages", "sessions", "turns", "leases", "chunks", "answers", "deliveries"),
+    "packets",
+)
 
 
 @pytest.mark.slow
@@ -36,6 +39,7 @@ COUNTS = ("messages", "sessions", "turns", "leases", "chunks", "answers", "deliv
         "hub-fan-50",
         "hub-topics",
         "hub-stopped",
+        "devices",
     ],
 )
 def test_a_quick_run_measures_relayd_and_what_it_is_compared_with(row: str, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
     unmeasured = [line for line in lines if "| – | – | – | " in line and line.endswith("| – |")]
 
     assert len(unmeasured) == len(TARGETS)
-    assert len(lines) == len(TARGETS) + 5 * len(["head", "rule"]) + 4 * len(["a line between"])
+    assert len(lines) == len(TARGETS) + 6 * len(["head", "rule"]) + 5 * len(["a line between"])
 
 
 def test_each_target_stands_in_the_table_of_what_its_row_is_compared_with() -> None:
@@ -77,6 +77,7 @@ def test_each_target_stands_in_the_table_of_what_its_row_is_compared_with() -> N
         (Dialect.CHAT, RelayKind.BARE): "bare relay",
         (Dialect.CHAT, RelayKind.COLD): "none ready",
         (Dialect.HUB, RelayKind.BARE): "bare broadcaster",
+        (Dialect.XIAOZHI, RelayKind.DIRECT): "no relay",
     }
     texts = dict(zip(tables, table.markdown({}).split("\n\n"), strict=True))
 

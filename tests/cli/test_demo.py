@@ -26,7 +26,10 @@ def test_one_conversation_of_each_dialect_is_played(capsys: pytest.CaptureFixtur
     assert 'realtime    understood: "1500 milliseconds of audio", for 19 tokens' in told
     assert 'responses   brought the output "42"; answered: "Answer 2. The tool said: 42"' in told
     assert any(line.startswith("chat        asked xunfei-spark-max") for line in told)
+    assert any(line.startswith("xiaozhi     heard 20 packets") for line in told)
     assert any(line.startswith("passthrough sent") for line in told)
+    assert "hub         followed workflow:demo; heard step.done as it was published" in told
+    assert any(line.startswith("hub         left, came back") for line in told)
 
 
 def test_what_was_used_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +39,8 @@ def test_what_was_used_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
     used = told[told.index("usage       as the relay counted it") + 1 :]
     assert used[0] == "  turn      resp_sim000001_1: 9 tokens in, 24 out"
     sessions = [line for line in used if line.startswith("  session")]
-    assert [line.endswith("client_closed") for line in sessions] == [True, True, True]
+    assert [line.endswith("client_closed") for line in sessions] == [True] * 6
+    assert "  device    2 turns, 0.10 s of audio in, 0.40 s out" in used
 
 
 def test_no_escape_sequences_go_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

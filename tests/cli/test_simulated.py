@@ -12,6 +12,7 @@ from relayd.config.accounts import AccountSettings
 from relayd.config.schema import Settings
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Snapshot
+from relayd.config.xiaozhi import DeviceServerSettings, XiaozhiSettings
 from relayd.service.reload import NotReadyError
 from tests.faults.wire import SOON_S, TEXT, Wire, frame, upgrade
 
@@ -55,6 +56,28 @@ async def test_an_account_keeps_its_own_key_and_gets_one_where_it_has_none(
         Secret("own"),
         None,
     ]
+
+
+@pytest.mark.parametrize("public_url", [None, "http://localhost:8765"])
+async def test_a_server_of_devices_has_their_settings_where_relayd_can_tell_of_itself(
+    public_url: str | None, nursery: trio.Nursery
+) -> None:
+    settings = XiaozhiSettings(public_url=public_url, token_secret=Secret("x" * 32), key="dev")
+    own = DeviceServerSettings(ota_url="http://elsewhere/xiaozhi/ota/")
+    accounts = (
+        AccountSettings(name="kitchen", provider="sim:xiaozhi"),
+        AccountSettings(name="hall", provider="sim:xiaozhi", xiaozhi=own),
+        AccountSettings(name="talk", provider="sim:realtime"),
+    )
+    snapshot = Snapshot.of(Settings(xiaozhi=settings, accounts=accounts))
+
+    kitchen, hall, talk = (await with_simulators(snapshot, nursery)).accounts
+
+    assert kitchen.base_url is not None
+    found = f"http://{kitchen.base_url.authority}/xiaozhi/ota/" if public_url else None
+    assert kitchen.xiaozhi.ota_url == found
+    assert hall.xiaozhi.ota_url == own.ota_url
+    assert talk.xiaozhi.ota_url is None
 
 
 async def test_cancelling_the_nursery_ends_the_upstreams() -> None:

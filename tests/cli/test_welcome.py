@@ -13,6 +13,7 @@ from relayd.config.keys import Role
 from relayd.config.schema import KeySettings, ServerSettings, Settings, TlsSettings
 from relayd.config.secret import KeyDigest
 from relayd.config.snapshot import Snapshot
+from relayd.config.xiaozhi import XiaozhiSettings
 from relayd.observe.bus import Bus
 from relayd.protocol.head import HeadReader
 from relayd.protocol.upgrade import check_upgrade
@@ -35,15 +36,18 @@ def shown(
     admin: str = UNIX,
     models: tuple[str, ...] = ("gpt-realtime*",),
     role: Role = Role.USER,
+    public_url: str | None = None,
     **server: object,
 ) -> str:
     settings = Settings(
+        xiaozhi=XiaozhiSettings(public_url=public_url),
         server=ServerSettings(**server),  # type: ignore[arg-type]  # passed on as given
         keys=(KeySettings(name="dev", secret=KeyDigest.of(key), role=role),),
         accounts=(
             AccountSettings(name="off", provider="openai", models=("other",), enabled=False),
             AccountSettings(name="sim", provider="sim:realtime", models=models),
             AccountSettings(name="code", provider="sim:responses", models=("gpt-5.2*",)),
+            AccountSettings(name="kitchen", provider="sim:xiaozhi"),
         ),
     )
     running = Running(
@@ -78,6 +82,13 @@ def test_it_shows_the_dashboard_to_who_may_open_it_with_the_key_for_trying() -> 
     assert f"http://{TCP}/dashboard, with the key {TRYING}" in shown(TCP, role=Role.OPERATOR)
     assert "dashboard" not in shown(TCP)
     assert "dashboard" not in shown(TCP, role=Role.OPERATOR, key=OWN)
+
+
+def test_devices_are_told_where_to_ask_where_that_is_known() -> None:
+    told = "their OTA address is https://relay.example/xiaozhi/ota/"
+
+    assert told in shown(TCP, public_url="https://relay.example")
+    assert "OTA" not in shown(TCP)
 
 
 def test_the_curl_is_a_handshake_that_relayd_accepts() -> None:

@@ -9,6 +9,7 @@ from relayd.config.accounts import AccountSettings, Timeouts, Transport, Upstrea
 from relayd.config.providers import Provider
 from relayd.config.secret import Secret
 from relayd.config.spark import ChatDefaults
+from relayd.config.xiaozhi import DeviceServerSettings
 
 
 def test_an_account_s_defaults() -> None:
@@ -28,6 +29,7 @@ def test_an_account_s_defaults() -> None:
         "lanes": None,
         "transport": Transport.WS,
         "spark": None,
+        "xiaozhi": attrs.asdict(DeviceServerSettings()),
         "defaults": attrs.asdict(ChatDefaults()),
         "proxy": None,
         "allow_private": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 
+import attrs
 import pytest
 import trustme
 
@@ -22,6 +23,7 @@ from relayd.config.schema import (
     TlsSettings,
 )
 from relayd.config.secret import KeyDigest, Secret
+from relayd.config.xiaozhi import DeviceServerSettings, XiaozhiSettings
 
 
 def paths(settings: Settings) -> list[str]:
@@ -132,6 +134,69 @@ def test_a_certificate_without_its_key_is_told(tmp_path_factory: pytest.TempPath
 
     assert paths(with_key("one")) == []
     assert paths(with_key("two")) == ["server.tls"]
+
+
+def devices(
+    settings: XiaozhiSettings, *, key: KeySettings | None = None, **server: object
+) -> Settings:
+    """A configuration with one server of devices, which is the account 0."""
+    account = AccountSettings(
+        name="kitchen",
+        provider="xiaozhi",
+        base_url="wss://xiaozhi.test/xiaozhi/v1/",
+        xiaozhi=DeviceServerSettings(**server),  # type: ignore[arg-type]  # as the test has them
+    )
+    keys = () if key is None else (key,)
+    return Settings(xiaozhi=settings, keys=keys, accounts=(account,))
+
+
+KEY_OF_DEVICES = KeySettings(name="devices", secret=KeyDigest.of("canary"))
+TOLD = XiaozhiSettings(
+    public_url="https://relay.test", token_secret=Secret("s" * 32), key="devices"
+)
+OTA_URL = "https://xiaozhi.test/xiaozhi/ota/"
+
+
+def test_devices_are_told_of_relayd_where_all_of_it_is_there() -> None:
+    assert paths(devices(TOLD, key=KEY_OF_DEVICES, ota_url=OTA_URL)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (devices(attrs.evolve(TOLD, key=None)), ["xiaozhi.key"]),
+        (devices(TOLD), ["xiaozhi.key"]),
+        (devices(TOLD, key=attrs.evolve(KEY_OF_DEVICES, enabled=False)), ["xiaozhi.key"]),
+        (
+            devices(XiaozhiSettings(), ota_url=OTA_URL),
+            ["xiaozhi.public_url", "xiaozhi.token_secret"],
+        ),
+        (
+            devices(attrs.evolve(TOLD, public_url=None), key=KEY_OF_DEVICES, ota_url=OTA_URL),
+            ["xiaozhi.public_url"],
+        ),
+    ],
+)
+def test_what_devices_tokens_need_is_asked_for(settings: Settings, expected: list[str]) -> None:
+    assert paths(settings) == expected
+
+
+def test_a_server_that_is_not_used_asks_for_nothing() -> None:
+    settings = devices(XiaozhiSettings(), ota_url=OTA_URL)
+    (account,) = settings.accounts
+    off = attrs.evolve(settings, accounts=(attrs.evolve(account, enabled=False),))
+
+    assert paths(off) == []
+
+
+def test_only_a_server_of_devices_has_its_table() -> None:
+    table = DeviceServerSettings(protocol_version=3)
+    accounts = (
+        AccountSettings(name="a", provider="sim:realtime", xiaozhi=table),
+        AccountSettings(name="b", provider="sim:xiaozhi", xiaozhi=table),
+    )
+
+    assert paths(Settings(accounts=accounts)) == ["accounts[0].xiaozhi"]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_the_files_in_etc_are_sound_as_they_stand(name: str) -> None:
         "sim-responses",
         "sim-spark",
         *(("sim-tasks",) if name == "relayd.example.toml" else ()),
+        "sim-xiaozhi",
     ]
 
 
@@ -102,6 +103,7 @@ def test_everything_that_is_simulated_has_a_price(name: str) -> None:
     for model in (
         *("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-2.1"),
         *("gpt-4o-transcribe", "whisper-1", "relay/sim-passthrough"),
+        "xiaozhi/sim-xiaozhi",
         *("gpt-5", "gpt-5-codex", "gpt-5.2", "gpt-5.2-codex-2026-01-14"),
     ):
         assert settings.prices.find(model) is not None, model
@@ -170,7 +172,9 @@ def test_the_example_is_sound_with_everything_in_it_in_use(tmp_path: Path) -> No
     (tmp_path / "prices.toml").write_bytes((ROOT / "etc/prices.toml").read_bytes())
     names = ("APP_ID", "API_KEY", "API_SECRET", "API_PASSWORD")
     environ = {"RELAYD_TESTS_KEY": "some-tests-key", "OPENAI_API_KEY": "some-openai-key"}
-    environ |= {"RELAYD_HUB_SECRET": "some-secret-of-thirty-two-bytes-or-more"}
+    for name in ("RELAYD_HUB_SECRET", "RELAYD_XIAOZHI_SECRET"):
+        environ[name] = "some-secret-of-thirty-two-bytes-or-more"
+    environ["XIAOZHI_AUTH_KEY"] = "some-auth-key"
     (tmp_path / "hub.pem").write_bytes(
         rsa.generate_private_key(public_exponent=65537, key_size=2048)
         .public_key()
@@ -198,7 +202,9 @@ def test_the_example_has_every_setting() -> None:
         "[dialects]": [document["dialects"]],
         "[dialects.responses]": [document["dialects"]["responses"]],
         "[dialects.hub]": [document["dialects"]["hub"]],
+        "[dialects.xiaozhi]": [document["dialects"]["xiaozhi"]],
         "[hub]": [document["hub"]],
+        "[xiaozhi]": [document["xiaozhi"]],
         "[[keys]]": document["keys"],
         "[[accounts]]": document["accounts"],
         "accounts.timeouts": [document["accounts"][0]["timeouts"]],
@@ -206,6 +212,7 @@ def test_the_example_has_every_setting() -> None:
         "accounts.defaults": [
             each["defaults"] for each in document["accounts"] if "defaults" in each
         ],
+        "accounts.xiaozhi": [each["xiaozhi"] for each in document["accounts"] if "xiaozhi" in each],
     }
 
     assert tables.keys() == SECTIONS.keys()

@@ -134,9 +134,9 @@ BROKEN = [
     (KEY + 'models = ["a", " b"]', "keys[0].models[1]", "expected a model's name"),
     (KEY + 'dialects = ["realtme"]', "keys[0].dialects[0]", 'did you mean "realtime"'),
     (
-        KEY + 'dialects = ["x*"]',
+        KEY + 'dialects = ["q*"]',
         "keys[0].dialects[0]",
-        "known: realtime, responses, chat, passthrough",
+        "known: realtime, responses, chat, passthrough, hub, xiaozhi",
     ),
     (KEY + "expires = 2027-12-31T00:00:00", "keys[0].expires", "the time zone is missing"),
     (KEY + "expires = 2027-12-31", "keys[0].expires", "time and zone together"),
@@ -581,3 +581,15 @@ def test_the_usual_places_are_looked_at_last(
 
     (tmp_path / "b.toml").touch()
     assert find_config(None, environ={}) == tmp_path / "b.toml"
+
+
+@pytest.mark.parametrize(
+    "table", [each.name for each in attrs.fields(Settings) if each.name != "prices"]
+)
+def test_every_table_of_the_file_is_read(mistakes_in: Mistakes, table: str) -> None:
+    """One that is known by name but not read would be passed over in silence."""
+    is_list = table in {"keys", "accounts"}
+
+    mistakes = mistakes_in(f"[[{table}]]\nnonsense = 1" if is_list else f"[{table}]\nnonsense = 1")
+
+    assert f"{table}[0].nonsense" in mistakes if is_list else f"{table}.nonsense" in mistakes

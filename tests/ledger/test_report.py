@@ -34,6 +34,21 @@ def lines(
     return [(*line.group, line.sums.cost_nano) for line in found]
 
 
+def test_turns_of_devices_are_turns_and_audio_of_none_is_not(tmp_path: Path) -> None:
+    device: dict[str, Any] = {"source": "device", "tokens_in": 0, "tokens_in_text": 0}
+    ledger = fill(
+        tmp_path / "relayd.db",
+        row(1, **device, entry="turn:1", seconds=1.5),
+        row(2, **device, entry="turn:2", seconds=1.0, session_id="session-1"),
+        row(3, **device, entry="audio:1", seconds=0.5, session_id="session-1"),
+    )
+
+    with closing(open_read_only(ledger)) as connection:
+        found = total(connection, **EVER)
+
+    assert (found.rows, found.turns, found.seconds) == (3, 2, 3.0)
+
+
 def test_every_sum_there_is(tmp_path: Path) -> None:
     spoken: dict[str, Any] = {
         "tokens_in": 100,

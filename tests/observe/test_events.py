@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from relayd.observe.events import EVENTS, FIELDS, LogEvent
+from relayd.observe.events import EVENTS, LogEvent
 
-PARTICIPLE = re.compile(r"[a-z]+\.([a-z]+(ed|en)|lost)")
+PARTICIPLE = re.compile(r"[a-z]+\.([a-z]+_)?([a-z]+(ed|en)|lost)")
 
 CANONICAL = (
     "session_id, dialect, key, account, model, reason, fault, client_close, upstream_close,"
@@ -23,12 +23,6 @@ def test_every_event_is_in_the_table() -> None:
 def test_an_event_is_named_noun_dot_past_participle(event: LogEvent) -> None:
     assert PARTICIPLE.fullmatch(event.value)
     assert event.name == event.value.replace(".", "_").upper()
-
-
-def test_every_field_is_explained_and_every_explanation_is_of_a_field() -> None:
-    used = {name for spec in EVENTS.values() for name in spec.fields}
-
-    assert used == FIELDS.keys()
 
 
 @pytest.mark.parametrize("event", LogEvent)

@@ -13,6 +13,7 @@ from relayd.config.providers import Provider
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account
 from relayd.config.url import parse_base_url
+from relayd.config.xiaozhi import DeviceServerSettings
 from relayd.routing.breaker import BreakerState, IllegalEventError
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.health import AccountDisabled, AccountEnabled, BreakerClosed, BreakerOpened
@@ -135,6 +136,7 @@ def test_an_update_keeps_sessions_and_health() -> None:
         attrs.evolve(MAIN, base_url=parse_base_url("https://other.test/v1")),
         attrs.evolve(MAIN, headers={"OpenAI-Organization": "org"}),
         attrs.evolve(MAIN, tls_ca="/etc/ca.pem"),
+        attrs.evolve(MAIN, xiaozhi=DeviceServerSettings(auth_key=Secret("another"))),
         attrs.evolve(MAIN, provider=Provider.COMPATIBLE),
     ],
 )

@@ -30,6 +30,7 @@ from relayd.service.door import Door
 from relayd.service.hub.wiring import hub_of
 from relayd.service.parts import open_books
 from relayd.service.pooling import shared_of
+from relayd.service.xiaozhi.wiring import devices_of
 from relayd.session.books import Books
 from relayd.session.chat.shared import chat_of
 from relayd.session.connecting import Connected, Connector, Wish
@@ -144,6 +145,9 @@ class Stage:
                     bus=Bus(),
                     hold=self.hold,
                     files={},
+                ),
+                devices=devices_of(
+                    SNAPSHOT, reactor=self.reactor, books=self.books, connector=connector
                 ),
                 snapshot=SNAPSHOT,
                 tls=None,

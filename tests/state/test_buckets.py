@@ -153,7 +153,8 @@ async def test_a_debit_in_any_case_overdraws_and_is_made_up_for() -> None:
     store, wall = fresh()
 
     assert (await take(store, "b", 60, 0, wall(), need=0)).ok
-    assert (await take(store, "b", 60, 90, wall(), need=None)).ok
+    overdrawn = await take(store, "b", 60, 90, wall(), need=None)
+    assert (overdrawn.ok, overdrawn.retry_after_s) == (False, 30.0)
     taken = await take(store, "b", 60, 0, wall(), need=0)
     assert (taken.ok, round(taken.retry_after_s, 3)) == (False, 30)
     wall.now += taken.retry_after_s

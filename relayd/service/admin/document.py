@@ -14,7 +14,7 @@ import msgspec
 
 import relayd
 from relayd.observe.metrics_text import TextFormat
-from relayd.service.admin.routes import OPERATIONS, Operation, Parameter
+from relayd.service.admin.routes import DESCRIBED, Operation, Parameter
 from relayd.service.admin.shapes import ErrorAnswer, Shape
 
 PATH: Final = Path(__file__).parents[3] / "docs" / "openapi.json"
@@ -32,24 +32,28 @@ answers HEAD too. Names are those of the log (docs/events.md); what is not known
 _COMMON: Final = {
     HTTPStatus.BAD_REQUEST: "The request is malformed, or has a parameter that is not known.",
     HTTPStatus.UNAUTHORIZED: "Over TCP: the admin token is missing or wrong.",
-    HTTPStatus.FORBIDDEN: "The request has an Origin; or, over TCP, the Host is another.",
+    HTTPStatus.FORBIDDEN: "The request has an Origin; or, over TCP, the Host is another. Of a call"
+    " of a tool: it is not allowed.",
 }
 _MEANINGS: Final = {
-    HTTPStatus.NOT_FOUND: "There is no such session or account.",
+    HTTPStatus.NOT_FOUND: "There is no such session, account or device.",
     HTTPStatus.CONFLICT: "Not as things are.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The configuration has mistakes, and nothing was changed.",
     HTTPStatus.SERVICE_UNAVAILABLE: "relayd is not ready.",
+    HTTPStatus.BAD_GATEWAY: "The device did not answer in a way that can be read.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The device did not answer in time, or went away.",
 }
 
 
 def document() -> dict[str, Json]:
     """The whole description, as OpenAPI 3.1 has it."""
     shapes: list[type[Shape]] = [ErrorAnswer]
-    for each in OPERATIONS:
-        shapes += (shape for shape in each.answers.values() if shape is not None)
+    for each in DESCRIBED:
+        said = (*each.answers.values(), each.body)
+        shapes += (shape for shape in said if shape is not None)
     _, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
     paths: dict[str, Json] = {}
-    for each in OPERATIONS:
+    for each in DESCRIBED:
         path = paths.setdefault(each.pattern, {})
         assert isinstance(path, dict)
         path[each.method.lower()] = _operation(each)
@@ -91,8 +95,15 @@ def _operation(operation: Operation) -> dict[str, Json]:
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*in_path, *map(_parameter, operation.parameters)],
+        **_body(operation.body),
         "responses": responses,
     }
+
+
+def _body(shape: type[Shape] | None) -> dict[str, Json]:
+    if shape is None:
+        return {}
+    return {"requestBody": {"content": _content_of(shape)}}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Json]:
@@ -112,8 +123,11 @@ def _response(status: int, shape: type[Shape] | None) -> dict[str, Json]:
         return {"description": "The metrics.", "content": {form.value: text for form in TextFormat}}
     code = HTTPStatus(status)
     said = _COMMON.get(code) or _MEANINGS.get(code) or (shape.__doc__ or "").partition("\n")[0]
-    reference: Json = {"$ref": _REFERENCE.format(name=shape.__name__)}
-    return {"description": said, "content": {"application/json": {"schema": reference}}}
+    return {"description": said, "content": _content_of(shape)}
+
+
+def _content_of(shape: type[Shape]) -> Json:
+    return {"application/json": {"schema": {"$ref": _REFERENCE.format(name=shape.__name__)}}}
 
 
 def _numbers(schema: object) -> Json:

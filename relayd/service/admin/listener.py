@@ -28,6 +28,7 @@ from relayd.service.admin import paging
 from relayd.service.admin.access import refuse_access
 from relayd.service.admin.actions import Actions
 from relayd.service.admin.configuration import config_view
+from relayd.service.admin.devices import device_routes
 from relayd.service.admin.readiness import Readiness, account_checks, descriptor_check
 from relayd.service.admin.routes import OPERATIONS
 from relayd.service.admin.shapes import Live, Ready
@@ -118,13 +119,14 @@ class Admin:
     def __attrs_post_init__(self) -> None:
         """Join the table of routes and its handlers."""
         handlers = self._handlers()
-        self.router = Router(
-            [
-                Route(each.method, each.pattern, handlers[each.name], each.name, each.summary)
-                for each in OPERATIONS
-                if each.is_probe or self.operations is not None
-            ]
-        )
+        routes = [
+            Route(each.method, each.pattern, handlers[each.name], each.name, each.summary)
+            for each in OPERATIONS
+            if each.is_probe or self.operations is not None
+        ]
+        if self.operations is not None:
+            routes += device_routes(self.operations)
+        self.router = Router(routes)
 
     async def serve(self, sock: socket.socket, address: str, number: int = 0) -> None:
         """Serve one accepted connection to its end. Owns ``sock``; raises nothing for a peer."""

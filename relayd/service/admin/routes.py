@@ -12,6 +12,15 @@ from typing import Final
 
 import attrs
 
+from relayd.service.admin.device_shapes import (
+    Alert,
+    AlertedAll,
+    DevicePage,
+    DeviceTold,
+    ToolAnswer,
+    ToolCall,
+    ToolList,
+)
 from relayd.service.admin.shapes import (
     LIMIT_MAX,
     AccountChanged,
@@ -56,6 +65,7 @@ class Operation:
         answers: By status, but for those that every operation may give; ``None`` is the
             Prometheus exposition.
         parameters: Of the query.
+        body: What the request says, if anything.
         is_probe: Whether it is served without the rest of relayd.
     """
 
@@ -65,6 +75,7 @@ class Operation:
     summary: str
     answers: Mapping[int, type[Shape] | None]
     parameters: tuple[Parameter, ...] = ()
+    body: type[Shape] | None = None
     is_probe: bool = False
 
 
@@ -105,7 +116,12 @@ def _get(
 
 
 def _post(
-    pattern: str, name: str, summary: str, answers: dict[int, type[Shape] | None]
+    pattern: str,
+    name: str,
+    summary: str,
+    answers: dict[int, type[Shape] | None],
+    parameters: tuple[Parameter, ...] = (),
+    body: type[Shape] | None = None,
 ) -> Operation:
     return Operation(
         method="POST",
@@ -113,6 +129,8 @@ def _post(
         name=name,
         summary=summary,
         answers=MappingProxyType(answers),
+        parameters=parameters,
+        body=body,
     )
 
 
@@ -209,3 +227,60 @@ OPERATIONS: Final = (
         {200: ReloadDone, 409: ErrorAnswer, 422: ErrorAnswer},
     ),
 )
+
+_TENANT: Final = Parameter("tenant", "Whose devices are meant; without it everybody's.")
+_DEVICE: Final = "/admin/v1/devices/{device_id}"
+_TOLD: Final[dict[int, type[Shape] | None]] = {
+    202: DeviceTold,
+    404: ErrorAnswer,
+    409: ErrorAnswer,
+}
+_ASKED: Final[dict[int, type[Shape] | None]] = {404: ErrorAnswer, 409: ErrorAnswer}
+
+DEVICE_OPERATIONS: Final = (
+    _get(
+        "/admin/v1/devices",
+        "list_devices",
+        "The devices that are here, in the order in which they came.",
+        DevicePage,
+        (_TENANT, *_PAGE),
+    ),
+    _post(
+        "/admin/v1/devices/alert",
+        "alert_devices",
+        "Show a message on every device that is here.",
+        {202: AlertedAll},
+        (_TENANT,),
+        Alert,
+    ),
+    Operation(
+        method="GET",
+        pattern=f"{_DEVICE}/tools",
+        name="list_device_tools",
+        summary="The tools of a device; it is asked where it has not told its server yet.",
+        answers=MappingProxyType({200: ToolList, **_ASKED, 502: ErrorAnswer}),
+        parameters=(_TENANT,),
+    ),
+    _post(
+        f"{_DEVICE}/tools/{{tool}}",
+        "call_device_tool",
+        "Call a tool of a device, if xiaozhi.tools_allowed names it.",
+        {200: ToolAnswer, **_ASKED, 502: ErrorAnswer, 504: ErrorAnswer},
+        (_TENANT,),
+        ToolCall,
+    ),
+    _post(f"{_DEVICE}/kick", "kick_device", "End a device's session.", _TOLD, (_TENANT,)),
+    _post(f"{_DEVICE}/reboot", "reboot_device", "Let a device start anew.", _TOLD, (_TENANT,)),
+    _post(
+        f"{_DEVICE}/alert",
+        "alert_device",
+        "Show a message on a device.",
+        _TOLD,
+        (_TENANT,),
+        Alert,
+    ),
+)
+"""What devices are asked, with handlers of their own (:mod:`relayd.service.admin.devices`)."""
+
+DESCRIBED: Final = (*OPERATIONS, *DEVICE_OPERATIONS)
+"""All there is."""

@@ -284,11 +284,23 @@ class Error(Shape):
     code: str
 
 
+class RpcError(Shape):
+    """A JSON-RPC error, as a device has it, or relayd for a device that is silent."""
+
+    code: Annotated[
+        int | None, Meta(description="-32001: no answer came in time. Null: the device gave none.")
+    ]
+    message: str
+
+
 class ErrorAnswer(Shape):
     """An error; after a reload that was refused, with each mistake."""
 
     error: Error
     mistakes: tuple[MistakeView, ...] | msgspec.UnsetType = msgspec.UNSET
+    rpc: Annotated[
+        RpcError | msgspec.UnsetType, Meta(description="Of a call that a device did not answer.")
+    ] = msgspec.UNSET
 
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")

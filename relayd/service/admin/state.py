@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from relayd.config.snapshot import Snapshot
 from relayd.core.endings import Reason
@@ -19,6 +20,7 @@ from relayd.service.difference import ReloadOutcome
 from relayd.session.connecting import Connector
 from relayd.session.limits import Limits
 from relayd.session.reporter import Reporter
+from relayd.session.xiaozhi.views import Presence
 
 
 class LiveEndpoint(Protocol):
@@ -60,6 +62,49 @@ class LiveSession(Protocol):
         """End it at once, as ``killed``."""
 
 
+class LiveDevice(Protocol):
+    """A device that is here; see :class:`relayd.session.xiaozhi.session.XiaozhiSession`."""
+
+    @property
+    def reporter(self) -> Reporter:
+        """Whose session it is."""
+
+    def kill(self) -> None:
+        """End it at once, as ``killed``."""
+
+    def reboot(self) -> None:
+        """Let the device start anew. Raises ``DeviceBusy``."""
+
+    def alert(self, status: str, message: str, emotion: str) -> None:
+        """Show something on the device. Raises ``DeviceBusy``."""
+
+
+class Devices(Protocol):
+    """All of them; see :class:`relayd.session.xiaozhi.desk.DeviceDesk`, for what is raised, too."""
+
+    def devices(self) -> Sequence[Presence]:
+        """Each at this moment, in the order in which they came."""
+
+    def find(self, device_id: str, tenant: str | None = None) -> LiveDevice:
+        """One of them."""
+
+    def alert_all(
+        self, *, status: str, message: str, emotion: str, tenant: str | None = None
+    ) -> tuple[int, int]:
+        """Show something on all; how many were told, and how many do not read."""
+
+    async def tools(self, device_id: str, tenant: str | None = None) -> list[msgspec.Raw]:
+        """A device's tools, as it spells them."""
+
+    def check_tool(self, name: str) -> None:
+        """Raise ``ToolNotAllowed`` unless a tool may be called from here."""
+
+    async def call(
+        self, device_id: str, name: str, arguments: msgspec.Raw, tenant: str | None = None
+    ) -> bytes:
+        """Call a tool; the JSON-RPC response."""
+
+
 @attrs.frozen(kw_only=True)
 class Operations:
     """Everything beyond the probes.
@@ -78,6 +123,7 @@ class Operations:
         drain: Stop accepting, and end when the sessions have. Calling again changes nothing.
         reload: Read the configuration again; a second call waits for the first.
         wall: Seconds since the epoch.
+        devices: Those that are here; ``None`` where none are served.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -93,3 +139,4 @@ class Operations:
     drain: Callable[[], None]
     reload: Callable[[], Awaitable[ReloadOutcome]]
     wall: Callable[[], float]
+    devices: Devices | None = None

@@ -40,6 +40,7 @@ def admin_of(parts: Parts, reloader: Reloader) -> Admin:
             drain=parts.draining.set,
             reload=reloader.reload,
             wall=books.wall,
+            devices=parts.devices.desk,
         ),
         on_request=partial(parts.measuring.request_ended, listener="admin"),
         on_crash=parts.measuring.crashed,

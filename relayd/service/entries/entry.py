@@ -14,6 +14,7 @@ from relayd.session.books import LEDGER_UNAVAILABLE
 from relayd.session.hub.session import HubSession
 from relayd.session.responses.session import ResponsesSession
 from relayd.session.session import Session
+from relayd.session.xiaozhi.session import XiaozhiSession
 from relayd.transport.endpoint import Endpoint
 
 _LEDGER_UNAVAILABLE: Final = Refusal(
@@ -23,7 +24,7 @@ _LEDGER_UNAVAILABLE: Final = Refusal(
 GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before the 101.")
 
 
-AnySession: TypeAlias = Session | ResponsesSession | HubSession
+AnySession: TypeAlias = Session | ResponsesSession | HubSession | XiaozhiSession
 
 
 class House(Protocol):

@@ -35,6 +35,7 @@ from relayd.session.limits import Limits
 from relayd.session.reporter import Timing
 from relayd.state.memory import MemoryStore
 from relayd.transport.resolve import Resolver
+from tests.service.admin.desk import PlayedDesk
 from tests.service.http.stage import Client, Reply, pair
 
 TOKEN = "canary-of-admin"
@@ -135,6 +136,7 @@ class Stage:
     settings: Settings = attrs.field(factory=Settings)
     accounts: tuple[Account, ...] = ACCOUNTS
     pools: tuple[AccountPool, ...] = ()
+    desk: PlayedDesk | None = attrs.field(factory=PlayedDesk)
     draining: bool = False
     outcome: ReloadOutcome = attrs.field(factory=ReloadOutcome)
     reload_waits_for: trio.Event | None = None
@@ -189,13 +191,15 @@ class Stage:
             drain=self._drain,
             reload=self._reload,
             wall=self.wall,
+            devices=self.desk,  # type: ignore[arg-type]  # a played one
         )
 
     def admin(self, *, probes_only: bool = False) -> Admin:
+        operations = None if probes_only else self.operations()
         return Admin(
             token=self.token,
             readiness=lambda: self.readiness,
-            operations=None if probes_only else self.operations(),
+            operations=operations,
             on_request=self.requests.append,
             on_crash=self._crashed,
         )

@@ -18,7 +18,7 @@ from relayd.protocol.directions import ClientFlow
 from relayd.routing.classify import Failure, FailureKind
 from relayd.service.admin.document import PATH, document, render
 from relayd.service.admin.readiness import Readiness
-from relayd.service.admin.routes import OPERATIONS
+from relayd.service.admin.routes import DESCRIBED as ALL
 from relayd.service.difference import ReloadOutcome
 from relayd.session.attempts import AttemptFailed
 from tests.service.admin.schemas import faults
@@ -56,11 +56,11 @@ def test_it_has_every_route_and_no_other() -> None:
         for method in methods
     }
 
-    assert there == {(each.method, each.pattern) for each in OPERATIONS}
+    assert there == {(each.method, each.pattern) for each in ALL}
 
 
 def test_every_parameter_of_a_path_and_of_a_query_is_described() -> None:
-    for each in OPERATIONS:
+    for each in ALL:
         operation = DESCRIBED["paths"][each.pattern][each.method.lower()]
         named = [(parameter["name"], parameter["in"]) for parameter in operation["parameters"]]
         in_path = [part[1:-1] for part in each.pattern.split("/") if part.startswith("{")]
@@ -70,6 +70,7 @@ def test_every_parameter_of_a_path_and_of_a_query_is_described() -> None:
             *((parameter.name, "query") for parameter in each.parameters),
         ]
         assert operation["operationId"] == each.name
+        assert ("requestBody" in operation) is (each.body is not None)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -105,6 +106,10 @@ def full(stage: Stage) -> Stage:
     other.reporter.meter.cost_usd = Decimal("0.001500000")
     other.reporter.meter.tokens_in = 7
     stage.session(3, model=None, account="", dialect="responses")
+    assert stage.desk is not None
+    stage.desk.device()
+    silent = stage.desk.device("24:0a:c4:00:00:018", account="", hello_ms=None)
+    silent.answer = b'{"error":{"code":-32001,"message":"not in time"}}'
     stage.pools = (pool_of("spare"), pool_of("talk", cl_waiting=2, maxwait_s=0.25))
     stage.keys = (KEY, attrs.evolve(KEY, name="rich", digest=bytes(32), budget_nano=10**9))
     stage.settings = Settings(
@@ -112,6 +117,10 @@ def full(stage: Stage) -> Stage:
         accounts=(AccountSettings(name="talk", provider=ACCOUNTS[0].provider),),
     )
     return stage
+
+
+DEVICE = "/admin/v1/devices/24:0a:c4:00:00:01"
+OF_DEVICE = "/admin/v1/devices/{device_id}"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +142,10 @@ def full(stage: Stage) -> Stage:
         ("/admin/v1/pools?limit=1", "/admin/v1/pools"),
         ("/admin/v1/keys", "/admin/v1/keys"),
         ("/admin/v1/config", "/admin/v1/config"),
+        ("/admin/v1/devices", "/admin/v1/devices"),
+        ("/admin/v1/devices?limit=1", "/admin/v1/devices"),
+        (f"{DEVICE}/tools", f"{OF_DEVICE}/tools"),
+        (f"{DEVICE}9/tools", f"{OF_DEVICE}/tools"),
     ],
 )
 async def test_what_is_looked_at_is_as_described(full: Stage, path: str, pattern: str) -> None:
@@ -160,6 +173,13 @@ async def test_what_is_not_ready_is_as_described(full: Stage) -> None:
         ("/admin/v1/accounts/talk/disable", "/admin/v1/accounts/{name}/disable", 200),
         ("/admin/v1/drain", "/admin/v1/drain", 202),
         ("/admin/v1/reload", "/admin/v1/reload", 200),
+        (f"{DEVICE}/tools/self.lamp", f"{OF_DEVICE}/tools/{{tool}}", 200),
+        (f"{DEVICE}/tools/self.reboot", f"{OF_DEVICE}/tools/{{tool}}", 403),
+        (f"{DEVICE}9/tools/self.lamp", f"{OF_DEVICE}/tools/{{tool}}", 404),
+        (f"{DEVICE}8/tools/self.lamp", f"{OF_DEVICE}/tools/{{tool}}", 504),
+        (f"{DEVICE}8/reboot", f"{OF_DEVICE}/reboot", 202),
+        (f"{DEVICE}/kick", f"{OF_DEVICE}/kick", 202),
+        (f"{DEVICE}/alert", f"{OF_DEVICE}/alert", 400),
     ],
 )
 async def test_what_is_done_is_told_as_described(

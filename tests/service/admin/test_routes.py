@@ -5,16 +5,23 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from relayd.service.admin.routes import OPERATIONS, Operation
+from relayd.service.admin.routes import DESCRIBED, OPERATIONS, Operation
 from tests.service.admin.stage import Stage, error_of
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def path_of(operation: Operation) -> str:
+    """One that the operation's pattern fits."""
+    return operation.pattern.format(
+        session_id="sess_1", name="talk", device_id="24:0a:c4:00:00:01", tool="self.lamp"
+    )
+
+
+@pytest.mark.parametrize("operation", DESCRIBED, ids=lambda operation: operation.name)
 async def test_every_route_has_a_handler_and_takes_no_other_method(
     stage: Stage, operation: Operation
 ) -> None:
     router = stage.admin().router
-    path = operation.pattern.replace("{session_id}", "sess_1").replace("{name}", "talk")
+    path = path_of(operation)
     found = {route.pattern: route for route in router.routes}[operation.pattern]
 
     assert (found.name, found.summary) == (operation.name, operation.summary)
@@ -37,13 +44,13 @@ async def test_the_probes_are_served_without_anything_else(stage: Stage) -> None
 
 
 @pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if each.method == "GET"], ids=lambda each: each.name
+    "operation", [each for each in DESCRIBED if each.method == "GET"], ids=lambda each: each.name
 )
 async def test_a_head_request_gets_the_same_head_without_the_body(
     autojump_clock: MockClock, stage: Stage, operation: Operation
 ) -> None:
     stage.session(1)
-    path = operation.pattern.replace("{session_id}", "sess_1")
+    path = path_of(operation)
     async with stage.client() as client:
         whole = await client.ask("GET", path)
         head = await client.ask("HEAD", path)
@@ -62,7 +69,7 @@ async def test_what_is_not_there_is_404(stage: Stage, path: str) -> None:
 
 
 async def test_nothing_is_kept_by_caches(stage: Stage) -> None:
-    for operation in OPERATIONS:
+    for operation in DESCRIBED:
         if operation.method == "GET" and "{" not in operation.pattern:
             reply = await stage.ask("GET", operation.pattern)
 

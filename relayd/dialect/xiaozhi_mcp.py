@@ -1,0 +1,332 @@
+"""MCP between servers and one device: JSON-RPC 2.0, in which servers ask and the device answers.
+
+Three things are relayd's own. It calls tools itself, with ids from a range of its own, and keeps
+the answers. It remembers what the device said of itself (``initialize``, the pages of
+``tools/list``), so that a server that takes over is answered without asking the device anew. And it
+keeps the servers' ids apart: each counts from 1, so that a late answer to a call of the lost one
+could pass for an answer to the next one's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import attrs
+import msgspec
+
+from relayd.dialect.responses_members import Members, edited
+from relayd.dialect.xiaozhi_actions import Called
+from relayd.dialect.xiaozhi_addresses import Refuses, refuses_none, without_vision
+from relayd.dialect.xiaozhi_messages import Unreadable, read_object, word_in
+from relayd.dialect.xiaozhi_rpc import (
+    TOOLS_LIST,
+    error_response,
+    id_of,
+    number_of,
+    page_key,
+    request,
+    response,
+)
+
+OWN_IDS: Final = range(0x6000_0000, 0x7FFF_FFFF)
+"""A device reads an id as a signed 32-bit number; servers count from 1."""
+
+CALLS_MAX: Final = 16
+"""Calls of relayd's own that wait for one device at once."""
+
+OPEN_MAX: Final = 64
+"""Calls of a server that are remembered until their answer; of more, the oldest is forgotten."""
+
+INITIALIZED_MAX_BYTES: Final = 16_384
+PAGES_MAX: Final = 32
+PAGES_MAX_BYTES: Final = 131_072
+"""What is remembered of a device: its answer to ``initialize``, and its tools."""
+
+METHOD_MAX_CHARS: Final = 128
+_INITIALIZED: Final = "notifications/initialized"
+_TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+
+_decode: Final = msgspec.json.decode
+_encode: Final = msgspec.json.encode
+
+
+class TooManyCalls(Exception):
+    """The device has :data:`CALLS_MAX` calls to answer already."""
+
+
+@attrs.frozen
+class Relayed:
+    """What becomes of one JSON-RPC message: each part may be missing.
+
+    Attributes:
+        onward: Goes on to the other side; the very object that came where nothing was changed.
+        back: Goes to the sender instead.
+        to_device: Goes to the device besides.
+        called: A call of relayd's own is answered.
+        why: Where nothing goes anywhere: in few words, for counting.
+    """
+
+    onward: bytes | None = attrs.field(default=None, repr=False)
+    back: bytes | None = attrs.field(default=None, repr=False)
+    to_device: bytes | None = attrs.field(default=None, repr=False)
+    called: Called | None = None
+    why: str | None = None
+
+
+@attrs.frozen
+class _Asked:
+    """A server's request that the device has not answered. ``id`` is as the server spells it."""
+
+    id: bytes
+    method: str
+    key: bytes
+
+
+@attrs.frozen
+class _Own:
+    """What an id of relayd's own stands for.
+
+    Attributes:
+        asked: A server's request that was given another id. Both ``None``: the answer is swallowed.
+        deadline: Of a call of relayd's own.
+    """
+
+    asked: _Asked | None = None
+    deadline: float | None = None
+
+
+class McpRelay:
+    """The JSON-RPC of one device.
+
+    Attributes:
+        tool_calls: ``tools/call`` of servers, so far.
+        refuses: Hosts that the present server must not name to the device.
+    """
+
+    def __init__(self) -> None:
+        self.tool_calls = 0
+        self.refuses: Refuses = refuses_none
+        self._initialized: bytes | None = None  # the result, as it is spelled
+        self._params: bytes | None = None  # of the initialize that was answered so
+        self._pages: dict[bytes, bytes] = {}  # results of tools/list, by params
+        self._open: dict[bytes, _Asked] = {}  # of the present server, by id
+        self._late: dict[bytes, None] = {}  # ids of lost servers' requests
+        self._own: dict[int, _Own] = {}
+        self._next_id = OWN_IDS.start
+        self._taken_over = False  # whether the present server is not the first
+        self._skips_initialized = False
+
+    # -- what a server says
+
+    def from_server(self, payload: bytes) -> Relayed:
+        """One message of the present server."""
+        try:
+            members = read_object(payload)
+        except Unreadable as wrong:
+            return Relayed(why=str(wrong))
+        method = word_in(members, "method", METHOD_MAX_CHARS)
+        if method is None:
+            return Relayed(onward=payload)  # an answer to the device
+        if method == "initialize":
+            try:
+                payload = without_vision(payload, self.refuses)
+                members = read_object(payload)
+            except Unreadable as wrong:
+                return Relayed(why=str(wrong))
+        request_id = id_of(members)
+        if request_id is None:
+            if method == _INITIALIZED and self._skips_initialized:
+                self._skips_initialized = False
+                return Relayed(why="answered for the device")
+            return Relayed(onward=payload)
+        params = bytes(members.values.get("params", b"{}"))
+        asked = _Asked(request_id, method, page_key(method, params))
+        if self._taken_over and (result := self._remembered(asked)) is not None:
+            return self._answer(asked, params, result)
+        if method == "initialize":
+            self._params = params if len(params) <= INITIALIZED_MAX_BYTES else None
+        self.tool_calls += method == "tools/call"
+        return self._ask(asked, payload, members)
+
+    def _remembered(self, asked: _Asked) -> bytes | None:
+        if asked.method == "initialize":
+            return self._initialized
+        return self._pages.get(asked.key)
+
+    def _answer(self, asked: _Asked, params: bytes, result: bytes) -> Relayed:
+        """Answer for the device. What a server tells it in ``initialize`` still reaches it.
+
+        That is where to send pictures, which is another place with every server.
+        """
+        besides = None
+        if asked.method == "initialize":
+            self._skips_initialized = True
+            if params != self._params:
+                self._params = params if len(params) <= INITIALIZED_MAX_BYTES else None
+                besides = request(self._new_id(_Own()), "initialize", params)
+        return Relayed(back=response(asked.id, b"result", result), to_device=besides)
+
+    def _ask(self, asked: _Asked, payload: bytes, members: Members) -> Relayed:
+        """Let a request go on, under another id where its own may be mistaken."""
+        if asked.id in self._late or number_of(asked.id) in OWN_IDS:
+            new = b"%d" % self._new_id(_Own(asked))
+            return Relayed(onward=edited(payload, members.spans, {"id": new}))
+        self._open.pop(asked.id, None)
+        self._open[asked.id] = asked
+        if len(self._open) > OPEN_MAX:
+            self._open.pop(next(iter(self._open)))
+        return Relayed(onward=payload)
+
+    # -- what the device says
+
+    def from_device(self, payload: bytes) -> Relayed:
+        """One message of the device."""
+        try:
+            members = read_object(payload)
+        except Unreadable as wrong:
+            return Relayed(why=str(wrong))
+        if "method" in members.values:
+            if word_in(members, "method", METHOD_MAX_CHARS) == _TOOLS_CHANGED:
+                self._pages.clear()
+            return Relayed(onward=payload)
+        answered = id_of(members)
+        if answered is None:
+            return Relayed(onward=payload)  # an error about what could not be read has no id
+        own = self._own.pop(number, None) if (number := number_of(answered)) is not None else None
+        if own is not None and own.deadline is not None:
+            return Relayed(called=Called(number or 0, payload))
+        if own is not None and own.asked is not None:
+            self._remember(own.asked, members)
+            return Relayed(onward=edited(payload, members.spans, {"id": own.asked.id}))
+        asked = self._open.pop(answered, None)
+        if asked is not None:
+            self._remember(asked, members)
+            return Relayed(onward=payload)
+        self._late.pop(answered, None)
+        return Relayed(why="an answer nobody waits for")
+
+    def _remember(self, asked: _Asked, members: Members) -> None:
+        result = members.values.get("result")
+        if result is None:
+            return
+        size = len(memoryview(result))
+        if asked.method == "initialize" and size <= INITIALIZED_MAX_BYTES:
+            self._initialized = bytes(result)
+        elif asked.key:
+            self._pages.pop(asked.key, None)
+            held = sum(len(key) + len(page) for key, page in self._pages.items())
+            if held + len(asked.key) + size <= PAGES_MAX_BYTES and len(self._pages) < PAGES_MAX:
+                self._pages[asked.key] = bytes(result)
+
+    # -- calls of relayd's own
+
+    def call(self, method: str, params: bytes, deadline: float) -> tuple[int, bytes]:
+        """Make a request to the device.
+
+        Args:
+            params: One JSON object, the caller's to have checked.
+            deadline: When it fails, by the clock of :meth:`expire`.
+
+        Returns:
+            What to know its answer by, and the JSON-RPC message.
+
+        Raises:
+            TooManyCalls: Nothing was made.
+        """
+        if sum(own.deadline is not None for own in self._own.values()) >= CALLS_MAX:
+            raise TooManyCalls(f"{CALLS_MAX} calls wait for this device")
+        call_id = self._new_id(_Own(deadline=deadline))
+        return call_id, request(call_id, method, params)
+
+    @property
+    def deadline(self) -> float:
+        """When the next call fails; infinite where none waits."""
+        return min(
+            (own.deadline for own in self._own.values() if own.deadline is not None),
+            default=math.inf,
+        )
+
+    def expire(self, now: float) -> list[Called]:
+        """Fail the calls whose time is up; late answers to them are swallowed."""
+        return self._fail(now, "the device has not answered in time")
+
+    def fail_all(self, why: str) -> list[Called]:
+        """Fail all calls: the device is gone."""
+        return self._fail(math.inf, why)
+
+    def _fail(self, until: float, why: str) -> list[Called]:
+        failed = [
+            number
+            for number, own in self._own.items()
+            if own.deadline is not None and own.deadline <= until
+        ]
+        for number in failed:
+            self._own[number] = _Own()
+        return [Called(number, error_response(b"%d" % number, why)) for number in failed]
+
+    def tools(self) -> list[msgspec.Raw] | None:
+        """The device's tools as it spells them, from all pages; ``None`` where one is not known."""
+        found: list[msgspec.Raw] = []
+        key, seen = page_key(TOOLS_LIST, b"{}"), set[bytes]()
+        while key in self._pages and key not in seen:
+            seen.add(key)
+            try:
+                page = _decode(self._pages[key], type=_Page)
+            except (msgspec.DecodeError, RecursionError):
+                return None
+            found += page.tools
+            if not page.nextCursor:
+                return found
+            key = page_key(TOOLS_LIST, _encode({"cursor": page.nextCursor}))
+        return None
+
+    # -- servers come and go
+
+    def lost(self) -> int:
+        """The server is gone: answers to what it asked are swallowed from now on.
+
+        Returns:
+            How many calls of tools it had open.
+        """
+        open_calls = sum(asked.method == "tools/call" for asked in self._open.values())
+        for request_id in self._open:
+            self._late[request_id] = None
+        while len(self._late) > 4 * OPEN_MAX:
+            self._late.pop(next(iter(self._late)))
+        self._open.clear()
+        for number, own in self._own.items():
+            if own.asked is not None:
+                open_calls += own.asked.method == "tools/call"
+                self._own[number] = _Own()
+        self._taken_over = True
+        self._skips_initialized = False
+        return open_calls
+
+    def _new_id(self, own: _Own) -> int:
+        number = self._next_id
+        while number in self._own:  # there are few, and many ids
+            number = _behind(number)
+        self._next_id = _behind(number)
+        while len(self._own) >= OPEN_MAX + CALLS_MAX:
+            # What nobody waits for goes first, and then a server's oldest request.
+            oldest = min(self._own, key=lambda each: _rank(self._own[each]))
+            del self._own[oldest]
+        self._own[number] = own
+        return number
+
+
+class _Page(msgspec.Struct):
+    tools: list[msgspec.Raw] = []
+    nextCursor: str | None = None
+
+
+def _behind(number: int) -> int:
+    """The id behind ``number``; behind the last one, the first."""
+    return number + 1 if number + 1 in OWN_IDS else OWN_IDS.start
+
+
+def _rank(own: _Own) -> int:
+    if own.deadline is not None:
+        return 2
+    return int(own.asked is not None)
