@@ -44,6 +44,7 @@ class Outbox:
 
     Attributes:
         wire: How the client is spoken to.
+        is_dirty: Whether something waits, as ``on_dirty`` last told or :meth:`take` left it.
         size: Bytes that wait, counted as :func:`~relayd.hub.relief.length` does: at least what
             :meth:`take` will return.
         overflowed: Whether the client is too slow: its owner evicts it, and nothing more is taken
@@ -56,7 +57,6 @@ class Outbox:
     __slots__ = (
         "_bounds",
         "_bytes_max",
-        "_is_dirty",
         "_live",
         "_live_size",
         "_messages_max",
@@ -71,6 +71,7 @@ class Outbox:
         "coalesced",
         "delivered",
         "dropped",
+        "is_dirty",
         "overflowed",
         "wire",
     )
@@ -97,7 +98,7 @@ class Outbox:
         self._bytes_max = bounds.outbox_bytes_max
         self._on_dirty = on_dirty
         self._tally = tally or Tally()
-        self._is_dirty = False
+        self.is_dirty = False
         # What a client missed goes before what comes, and outside of its bounds: they would be
         # exceeded by a client that was away, and cutting it then would only repeat that.
         self._replay: deque[Item] = deque()
@@ -132,7 +133,7 @@ class Outbox:
         live = self._live
         live.append(shared)
         self._live_size += shared.size
-        if not self._is_dirty:
+        if not self.is_dirty:
             self._begin(shared.at)
         elif len(live) > self._messages_max or self._live_size > self._bytes_max:
             self._make_room(shared.at)
@@ -143,7 +144,7 @@ class Outbox:
             return
         self._live.append(message)
         self._live_size += len(message)
-        if not self._is_dirty:
+        if not self.is_dirty:
             self._begin(now)
         elif len(self._live) > self._messages_max or self._live_size > self._bytes_max:
             self._make_room(now)
@@ -169,7 +170,7 @@ class Outbox:
             or self._replay_size > 2 * bounds.replay_bytes_max
         ):
             self._overflow()
-        elif self._replay and not self._is_dirty:
+        elif self._replay and not self.is_dirty:
             self._begin(now)
 
     def take(self, bytes_max: int, now: float) -> list[bytes]:
@@ -183,6 +184,8 @@ class Outbox:
             Whole messages in order; none where none wait. What is left is for the caller to come
             back for: ``on_dirty`` is called again only after nothing was left.
         """
+        if len(self._live) == 1 and not self._replay:
+            return [self._take_only(now)]
         taken: list[bytes] = []
         size = self._take_from(self._replay, bytes_max, taken)
         self._replay_size -= size
@@ -198,7 +201,7 @@ class Outbox:
             self._relieved_size = max(0, self._relieved_size - size)
             if len(live) <= self._messages_max and self._live_size <= self._bytes_max:
                 self._over_since = None
-            self._is_dirty = bool(live)
+            self.is_dirty = bool(live)
         if taken:
             self._moved_at = now
             self.delivered += len(taken)
@@ -210,9 +213,23 @@ class Outbox:
         self._replay.clear()
         self._replay_size = 0
         self._set_live(deque(), 0)
-        self._is_dirty = False
+        self.is_dirty = False
 
     # -- room
+
+    def _take_only(self, now: float) -> bytes:
+        """What :meth:`take` does where one message waits, as for most clients that keep up."""
+        item = self._live.pop()
+        self._live_size = self._relieved = self._relieved_size = 0
+        self._over_since = None
+        self.is_dirty = False
+        self._moved_at = now
+        self.delivered += 1
+        self._tally.delivered += 1
+        if isinstance(item, Shared):
+            self._tally.waits.note(item.at, now)
+            return item.encoded(self.wire)
+        return item
 
     def _take_from(self, queue: deque[Item], room: int, taken: list[bytes]) -> int:
         """Move to ``taken`` what fits, and one in any case; return the bytes it counted as."""
@@ -230,7 +247,7 @@ class Outbox:
     def _begin(self, now: float) -> None:
         """Something waits where nothing did."""
         self._moved_at = now
-        self._is_dirty = True
+        self.is_dirty = True
         self._on_dirty()
         if self._live_size > self._bytes_max:
             self._make_room(now)

@@ -43,6 +43,20 @@ def test_what_is_left_is_not_told_again() -> None:
     assert (len(box), box.size, dirty) == (0, 0, ["dirty"])
 
 
+def test_one_that_waits_alone_is_counted_as_several_are() -> None:
+    tally = Tally()
+    box, dirty = outbox(tally=tally)
+    box.offer(shared(1, at=1.0))
+    assert box.is_dirty
+    assert seqs(box.take(1, 3.0)) == [1]
+    box.say(b"pong", 3.0)
+    assert box.take(1, 5.0) == [b"pong"]
+
+    assert (box.delivered, tally.delivered, len(box), box.size) == (2, 2, 0, 0)
+    assert tally.waits.so_far().total_s == 2.0  # a session's own messages do not wait
+    assert (box.is_dirty, dirty) == (False, ["dirty", "dirty"])
+
+
 def test_own_messages_keep_their_place() -> None:
     box, _ = outbox()
     box.offer(shared(1))

@@ -114,6 +114,8 @@ class Body:
 
     async def drain(self) -> bool:
         """Read the rest and drop it; whether it ended soon enough for another request."""
+        if self.decoder.complete:  # as for most: a deadline costs as much as a small body
+            return True
         with trio.move_on_after(DRAIN_S):
             while self.drainable and not self.decoder.complete:
                 self._drop(await self.incoming.take())
@@ -145,6 +147,8 @@ class Body:
 
     async def _wait(self) -> bytes:
         """The next bytes, while patience lasts."""
+        if self.incoming.held:  # nothing to wait for, and so no deadline to set
+            return await self.incoming.take()
         began_at = trio.current_time()
         try:
             with trio.fail_after(self._patience_s):
