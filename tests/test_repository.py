@@ -30,7 +30,6 @@ COVERED_BY = {
     "relayd/service/entries/hub.py": "tests/faults/test_hub.py",
     "relayd/service/entries/relayed.py": "tests/service/test_door.py",
     "relayd/service/entries/responses.py": "tests/faults/test_responses_aborts.py",
-    "relayd/service/entries/xiaozhi.py": "tests/integration/test_xiaozhi.py",
     "relayd/service/xiaozhi/wiring.py": "tests/integration/test_xiaozhi.py",
     "relayd/session/xiaozhi/carrier.py": "tests/faults/test_xiaozhi.py",
     "relayd/session/xiaozhi/reckoning.py": "tests/faults/test_xiaozhi.py",

@@ -189,35 +189,36 @@ def reboot(where: _Where, device: str) -> None:
 
 @command.command
 @_somewhere
-@click.argument("message")
-@click.option("--device", metavar="ID", help="The one that shows it.")
-@click.option("--all", "everybody", is_flag=True, help="All that are here show it.")
+@click.argument("words", nargs=-1, metavar="[DEVICE] MESSAGE")
+@click.option("--all", "everybody", is_flag=True, help="All that are here show it: no DEVICE.")
 @click.option("--status", default="Alert", show_default=True, help="What stands above it.")
 @click.option("--emotion", default="neutral", show_default=True, help="The face beside it.")
 def alert(
     where: _Where,
-    message: str,
-    device: str | None,
+    words: tuple[str, ...],
     everybody: bool,  # noqa: FBT001 - click's way
     status: str,
     emotion: str,
 ) -> None:
-    """Show MESSAGE on a device, or on all of them."""
-    if everybody is (device is not None):
-        raise click.UsageError("say either --device ID or --all")
-    said = Alert(message, status, emotion)
-    if device is None:
-        of_all = post_json(where.client, where.path("alert"), said, AlertedAll)
-        count = f"{of_all.told:,} device{'s' * (of_all.told != 1)}"
-        busy = f"; {of_all.busy:,} could not be" if of_all.busy else ""
-        click.echo(f"{count} told{busy}")
-        return
-    done = _of_device(
-        where,
-        device,
-        lambda: post_json(where.client, where.path(device, "alert"), said, DeviceTold),
-    )
-    click.echo(f"{printable(done.device_id)} was told")
+    """Show MESSAGE on DEVICE, or with --all on every one."""
+    match words:
+        case [message] if everybody:
+            _alert_all(where, Alert(message, status, emotion))
+        case [device, message] if not everybody:
+            said, path = Alert(message, status, emotion), where.path(device, "alert")
+            done = _of_device(
+                where, device, lambda: post_json(where.client, path, said, DeviceTold)
+            )
+            click.echo(f"{printable(done.device_id)} was told")
+        case _:
+            raise click.UsageError("say either DEVICE MESSAGE or --all MESSAGE, in quotes")
+
+
+def _alert_all(where: _Where, said: Alert) -> None:
+    of_all = post_json(where.client, where.path("alert"), said, AlertedAll)
+    count = f"{of_all.told:,} device{'s' * (of_all.told != 1)}"
+    busy = f"; {of_all.busy:,} could not be" if of_all.busy else ""
+    click.echo(f"{count} told{busy}")
 
 
 @command.command

@@ -215,7 +215,14 @@ def _devices(settings: Settings) -> Iterator[Clash]:
         if account.xiaozhi != DeviceServerSettings() and not account.provider.has_devices:
             message = f'remove it; provider "{account.provider}" has no such table'
             yield Clash(Mistake(f"{path}.xiaozhi", message), (f"{path}.provider",))
-        if account.xiaozhi.ota_url is None or not account.enabled:
+        if not account.enabled:
+            continue
+        for name in ("boards", "firmware"):
+            if getattr(account.xiaozhi, name) != ("*",) and xiaozhi.public_url is None:
+                at = f"{path}.xiaozhi.{name}"
+                message = f"missing; devices say at /xiaozhi/ota/ what {at} is about"
+                yield Clash(Mistake("xiaozhi.public_url", message), (at,))
+        if account.xiaozhi.ota_url is None:
             continue
         for name in ("public_url", "token_secret"):
             if getattr(xiaozhi, name) is None:

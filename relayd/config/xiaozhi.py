@@ -23,6 +23,9 @@ PROTOCOL_VERSIONS: Final = (1, 2, 3)
 PATTERN_MAX_CHARS: Final = 128
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 RECONNECTS_MAX: Final = 1000
+COUNT_MAX: Final = 10**9
+TEXTS_AT_ONCE: Final = 200
+"""What a device has to say when it was held up, many times over."""
 
 _FLAG: Final = Flag()
 _SECONDS: Final = Seconds()
@@ -39,6 +42,11 @@ _DEVICES: Final = Items("a list of devices", _DEVICE)
 _SERVED: Final = Items(
     "a list of devices",
     _DEVICE,
+    'an empty list lets no device through; write ["*"] for all, or leave the setting out',
+)
+_KINDS: Final = Items(
+    "a list of patterns",
+    Text("a pattern", _pattern_mistake),
     'an empty list lets no device through; write ["*"] for all, or leave the setting out',
 )
 _TOOLS: Final = Items("a list of tools", Text("a tool's name", _pattern_mistake))
@@ -116,6 +124,29 @@ class XiaozhiSettings:
         default=(),
         metadata=about(_TOOLS, "The tools of devices that may be called through the admin API."),
     )
+    device_turns_per_minute: int = attrs.field(
+        default=0,
+        metadata=about(
+            Integer(0, COUNT_MAX),
+            "Turns of one device in a minute; behind one more its session ends. 0: no limit.",
+        ),
+    )
+    device_audio_s_per_day: float = attrs.field(
+        default=0.0,
+        metadata=about(
+            Seconds(zero=True),
+            "Seconds of audio of one device in a day (UTC), both ways together; over it its"
+            " session ends behind its turn. 0: no limit.",
+        ),
+    )
+    device_messages_per_s: int = attrs.field(
+        default=50,
+        metadata=about(
+            Integer(0, COUNT_MAX),
+            f"Texts of one device in a second, and {TEXTS_AT_ONCE} at once; over it its"
+            " session ends with 1008. Audio does not count. 0: no limit.",
+        ),
+    )
     message_max_bytes: int = attrs.field(
         default=1_048_576,
         metadata=about(
@@ -168,6 +199,24 @@ class DeviceServerSettings:
         metadata=about(
             _SERVED, "The devices that it serves. `*` stands for any run of characters."
         ),
+    )
+    boards: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(
+            _KINDS,
+            "The boards whose devices it serves, by `board.type` or `board.name` of what they ask"
+            " `/xiaozhi/ota/`. A device that has not asked there is served by `*` alone.",
+        ),
+    )
+    firmware: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(
+            _KINDS, "The versions of firmware that it serves, by `application.version`; likewise."
+        ),
+    )
+    tenants: tuple[str, ...] = attrs.field(
+        default=("*",),
+        metadata=about(_KINDS, "The tenants, of keys, whose devices it serves."),
     )
     keep_mqtt: bool = attrs.field(
         default=False,

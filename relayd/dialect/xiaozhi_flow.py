@@ -57,6 +57,9 @@ class Route(enum.Enum):
 class Lane:
     """How audio of one direction goes.
 
+    Where it comes without a timestamp and goes on with one, that is the milliseconds of audio
+    before it, of the whole session, so that echoes can be cancelled by it.
+
     Attributes:
         tally: Counts it.
         source: The framing that it comes in: 1, 2 or 3.
@@ -88,7 +91,8 @@ class Lane:
             return None
         sent: bytes | bytearray | None = message
         if self.source != self.target:
-            sent = translate(message, self.source, self.target)
+            elapsed_ms = tally.microseconds // 1000
+            sent = translate(message, self.source, self.target, timestamp_ms=elapsed_ms)
             if sent is None:
                 tally.dropped += 1
                 return None

@@ -94,10 +94,23 @@ def build(frame: AudioFrame, version: int) -> bytes | None:
     return _HEAD_3.pack(frame.kind, 0, len(frame.payload)) + frame.payload
 
 
-def translate(message: bytes | bytearray, source: int, target: int) -> bytes | None:
-    """A binary message of one framing in another; ``None`` where :func:`parse` or ``build`` is."""
+def translate(
+    message: bytes | bytearray, source: int, target: int, *, timestamp_ms: int = 0
+) -> bytes | None:
+    """A binary message of one framing in another; ``None`` where :func:`parse` or ``build`` is.
+
+    Args:
+        message: As it came.
+        source: Its framing.
+        target: The other one.
+        timestamp_ms: What version 2 is to say where ``source`` says nothing; of it 32 bits stand.
+    """
     frame = parse(message, source)
-    return None if frame is None else build(frame, target)
+    if frame is None:
+        return None
+    if target == TIMED and source != TIMED:
+        frame = AudioFrame(frame.payload, frame.kind, timestamp_ms)
+    return build(frame, target)
 
 
 # RFC 6716 section 3.1, table 2: microseconds of one frame by the upper five bits of the TOC byte.

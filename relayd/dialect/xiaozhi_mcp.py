@@ -64,6 +64,7 @@ class Relayed:
         back: Goes to the sender instead.
         to_device: Goes to the device besides.
         called: A call of relayd's own is answered.
+        took_s: A server's call of a tool is answered, so long after it came.
         why: Where nothing goes anywhere: in few words, for counting.
     """
 
@@ -71,16 +72,22 @@ class Relayed:
     back: bytes | None = attrs.field(default=None, repr=False)
     to_device: bytes | None = attrs.field(default=None, repr=False)
     called: Called | None = None
+    took_s: float | None = None
     why: str | None = None
 
 
 @attrs.frozen
 class _Asked:
-    """A server's request that the device has not answered. ``id`` is as the server spells it."""
+    """A server's request, of ``at``, not answered yet. ``id`` is as the server spells it."""
 
     id: bytes
     method: str
     key: bytes
+    at: float
+
+    def took_s(self, now: float) -> float | None:
+        """How long a call of a tool took; ``None`` for what is none."""
+        return now - self.at if self.method == "tools/call" else None
 
 
 @attrs.frozen
@@ -119,7 +126,7 @@ class McpRelay:
 
     # -- what a server says
 
-    def from_server(self, payload: bytes) -> Relayed:
+    def from_server(self, payload: bytes, now: float) -> Relayed:
         """One message of the present server."""
         try:
             members = read_object(payload)
@@ -141,7 +148,7 @@ class McpRelay:
                 return Relayed(why="answered for the device")
             return Relayed(onward=payload)
         params = bytes(members.values.get("params", b"{}"))
-        asked = _Asked(request_id, method, page_key(method, params))
+        asked = _Asked(request_id, method, page_key(method, params), now)
         if self._taken_over and (result := self._remembered(asked)) is not None:
             return self._answer(asked, params, result)
         if method == "initialize":
@@ -180,7 +187,7 @@ class McpRelay:
 
     # -- what the device says
 
-    def from_device(self, payload: bytes) -> Relayed:
+    def from_device(self, payload: bytes, now: float) -> Relayed:
         """One message of the device."""
         try:
             members = read_object(payload)
@@ -198,11 +205,12 @@ class McpRelay:
             return Relayed(called=Called(number or 0, payload))
         if own is not None and own.asked is not None:
             self._remember(own.asked, members)
-            return Relayed(onward=edited(payload, members.spans, {"id": own.asked.id}))
+            onward = edited(payload, members.spans, {"id": own.asked.id})
+            return Relayed(onward=onward, took_s=own.asked.took_s(now))
         asked = self._open.pop(answered, None)
         if asked is not None:
             self._remember(asked, members)
-            return Relayed(onward=payload)
+            return Relayed(onward=payload, took_s=asked.took_s(now))
         self._late.pop(answered, None)
         return Relayed(why="an answer nobody waits for")
 

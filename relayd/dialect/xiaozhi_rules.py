@@ -42,11 +42,15 @@ class MachineSettings:
         hello_s: From the beginning to the device's hello; from there to the first server's; and
             from a later dial to that server's.
         device_version: The framing that the device speaks.
+        texts_per_s: How many texts it may send; 0 is no limit.
+        texts_at_once: Those that may come in a burst.
     """
 
     reconnects_max: int = 2
     hello_s: float = 10.0
     device_version: int = 1
+    texts_per_s: int = 50
+    texts_at_once: int = 200
 
 
 def delay_s(number: int) -> float:

@@ -39,6 +39,7 @@ from relayd.dialect.xiaozhi_messages import (
     read_hello,
     read_text,
 )
+from relayd.dialect.xiaozhi_pace import TextPace
 from relayd.dialect.xiaozhi_rules import (
     DIALS_MAX,
     HANGUP_REASONS,
@@ -97,6 +98,7 @@ class Machine:
         self.greeted_at: float | None = None
         self.hello_s: float | None = None
         self._settings = settings
+        self._pace = TextPace(settings.texts_per_s, settings.texts_at_once, now)
         self._said: TextMessage | None = None  # the device's hello
         self._heard_at = now  # the device's hello
         self._due = now + settings.hello_s  # of the phase
@@ -125,6 +127,8 @@ class Machine:
         """One text message of the device."""
         if self.phase is Phase.ENDED:
             return []
+        if not self._pace.take(now):
+            return self._end(Reason.CONTROL_FLOOD, "more texts than a device may send", now)
         try:
             message = read_text(payload)
         except Unreadable as wrong:
@@ -136,6 +140,8 @@ class Machine:
             return [Dropped("before hello", from_device=True)]
         if len(payload) > HELLO_MAX_BYTES:
             return [Dropped("a hello too long", from_device=True)]
+        if not self.conversation.keeps_hello(len(payload)):
+            return self._end(Reason.OVERLOAD, "relayd holds as many bytes as it may", now)
         self._said, self.hello = message, read_hello(message)
         tally = self.conversation.usage.audio_in
         tally.declared_us = frame_duration_us(self.hello.frame_duration_ms)

@@ -21,12 +21,27 @@ from relayd.dialect.xiaozhi_actions import (
     ToServer,
 )
 from relayd.dialect.xiaozhi_buffer import AudioBuffer, TextBuffer
-from relayd.dialect.xiaozhi_mcp import McpRelay, Relayed
+from relayd.dialect.xiaozhi_mcp import (
+    INITIALIZED_MAX_BYTES,
+    PAGES_MAX,
+    PAGES_MAX_BYTES,
+    McpRelay,
+    Relayed,
+)
 from relayd.dialect.xiaozhi_messages import TextMessage, mcp, tts_stop
 from relayd.dialect.xiaozhi_usage import UsageMeter
 
 LISTEN_MAX_BYTES: Final = 4096
 """Of a ``listen start`` that is kept to be said again; nobody sends as long a one."""
+
+SHORT_ANSWER_BYTES: Final = 1024
+"""An answer of the device that is no longer than this is not counted in the hold budget."""
+
+UNCOUNTED_MAX_BYTES: Final = LISTEN_MAX_BYTES + (PAGES_MAX + 1) * SHORT_ANSWER_BYTES
+"""What of a device is kept and counted nowhere: its ``listen start``, and short answers."""
+
+ANSWERS_MAX_BYTES: Final = INITIALIZED_MAX_BYTES + PAGES_MAX_BYTES
+"""What is kept of a device's answers, at most: no more of them is counted."""
 
 
 class Talk(enum.Enum):
@@ -50,6 +65,9 @@ class Conversation:
     """
 
     __slots__ = (
+        "_answers_bytes",
+        "_hello_bytes",
+        "_hold",
         "_listen",
         "_listens_behind",
         "_texts",
@@ -68,9 +86,19 @@ class Conversation:
         self.mcp = McpRelay()
         self.device_id = ""
         self.server_id = ""
+        self._hold = hold
+        self._answers_bytes = 0  # counted for what is kept of the device's answers
+        self._hello_bytes = 0  # counted for the device's hello
         self._texts = TextBuffer(hold)
         self._listen: TextMessage | None = None  # the start of the listening that goes on
         self._listens_behind = 0  # so many of the texts that are held
+
+    def keeps_hello(self, size: int) -> bool:
+        """Count the device's hello, once, which is kept for every server; whether there is room."""
+        if not self._hold.take(size):
+            return False
+        self._hello_bytes += size
+        return True
 
     # -- texts
 
@@ -80,7 +108,7 @@ class Conversation:
             case "server" | "hello":
                 return [Dropped(message.kind, from_device=True)]
             case "mcp":
-                return self._mcp_of_device(message, connected=connected)
+                return self._mcp_of_device(message, now, connected=connected)
             case "listen":
                 if self._listens(message, now, connected=connected):
                     return []
@@ -101,7 +129,7 @@ class Conversation:
             case "hello":
                 return [Dropped("hello", from_device=False)]
             case "mcp":
-                return self._mcp_of_server(message)
+                return self._mcp_of_server(message, now)
             case "stt":
                 self.usage.heard(now)
             case "tts" if message.state == "start":
@@ -138,11 +166,18 @@ class Conversation:
 
     # -- tools
 
-    def _mcp_of_device(self, message: TextMessage, *, connected: bool) -> list[Step]:
+    def _mcp_of_device(self, message: TextMessage, now: float, *, connected: bool) -> list[Step]:
         payload = message.raw("payload")
         if payload is None:
             return [Dropped("mcp without payload", from_device=True)]
-        relayed = self.mcp.from_device(payload)
+        counted = self._count_answer(len(payload))
+        if counted is None:
+            return [Dropped("no room", from_device=True)]
+        relayed = self.mcp.from_device(payload, now)
+        if relayed.took_s is not None:
+            self.usage.answered(relayed.took_s)
+        if relayed.onward is None:  # so nothing of it is kept
+            self._give_back(counted)
         steps: list[Step] = [] if relayed.called is None else [relayed.called]
         if relayed.why is not None:
             steps.append(Dropped(relayed.why, from_device=True))
@@ -155,12 +190,30 @@ class Conversation:
         steps.append(ToServer(self._with_payload(message, payload, relayed, to_server=True)))
         return steps
 
-    def _mcp_of_server(self, message: TextMessage) -> list[Step]:
+    def _count_answer(self, size: int) -> int | None:
+        """Count what may be kept of an answer, before it is; ``None`` where there is no room.
+
+        Which answers are kept is not known here, so that all long ones count. Those that were kept
+        never come to more: short ones are few, and all of them have a bound.
+        """
+        if size <= SHORT_ANSWER_BYTES:
+            return 0
+        counted = min(size, ANSWERS_MAX_BYTES - self._answers_bytes)
+        if not self._hold.take(counted):
+            return None
+        self._answers_bytes += counted
+        return counted
+
+    def _give_back(self, counted: int) -> None:
+        self._hold.give(counted)
+        self._answers_bytes -= counted
+
+    def _mcp_of_server(self, message: TextMessage, now: float) -> list[Step]:
         payload = message.raw("payload")
         if payload is None:
             return [Dropped("mcp without payload", from_device=False)]
         calls = self.mcp.tool_calls
-        relayed = self.mcp.from_server(payload)
+        relayed = self.mcp.from_server(payload, now)
         if self.mcp.tool_calls > calls:
             self.usage.called()
         steps: list[Step] = []
@@ -243,4 +296,7 @@ class Conversation:
         self.buffer.clear()
         self._texts.clear()
         self._listen = None
+        self._give_back(self._answers_bytes)
+        self._hold.give(self._hello_bytes)
+        self._hello_bytes = 0
         return self.mcp.fail_all(why)

@@ -33,6 +33,9 @@ UTTERANCE_S: Final = 20.0
 """How long what a device says is waited for to be understood: from its ``listen start`` or first
 audio, and again from its ``listen stop``. Some devices listen for ever."""
 
+TIMED_MAX: Final = 64
+"""Calls of one turn whose times are kept."""
+
 _US: Final = 1e-6
 
 
@@ -127,6 +130,7 @@ class TurnReport:
         speaking_s: From ``tts start`` to the end.
         gaps_out: How often the answer's audio came late.
         calls: Calls of tools by the server since the turn before.
+        calls_s: How long each took that was answered since then; the first :data:`TIMED_MAX`.
     """
 
     number: int
@@ -140,6 +144,7 @@ class TurnReport:
     speaking_s: float | None
     gaps_out: int
     calls: int
+    calls_s: tuple[float, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -180,6 +185,7 @@ class UsageMeter:
         self.aborts = 0
         self.calls = 0
         self._turns = 0
+        self._calls_s: tuple[float, ...] = ()
         self._stopped_at: float | None = None  # of what has not been understood yet
         self._listened_at: float | None = None  # start or stop, of what is not understood yet
         self._begun_at: float | None = None  # of the turn that runs
@@ -255,6 +261,11 @@ class UsageMeter:
         """A server has called a tool."""
         self.calls += 1
 
+    def answered(self, took_s: float) -> None:
+        """The device has answered such a call, so long after it came."""
+        if len(self._calls_s) < TIMED_MAX:
+            self._calls_s += (took_s,)
+
     def totals(self) -> Totals:
         """The session so far."""
         incoming, outgoing = self.audio_in, self.audio_out
@@ -298,8 +309,10 @@ class UsageMeter:
                 speaking_s=None if spoke is None else now - spoke,
                 gaps_out=self.audio_out.gaps - self._gaps_out,
                 calls=self.calls - self._calls,
+                calls_s=self._calls_s,
             )
         )
+        self._calls_s = ()
         self._in_us, self._out_us = incoming, outgoing
         self._gaps_out, self._calls = self.audio_out.gaps, self.calls
         self._begun_at = self._stt_s = self._spoke_at = None

@@ -28,6 +28,9 @@ class Row:
             together.
         cost_nano: Nano-dollars, the key's ``price_factor`` included; ``None`` without a price.
         estimated: Whether the numbers are relayd's own estimate.
+        audio_in_s: Of devices: seconds that they said; likewise ``audio_out_s`` that they heard.
+        hello_ms: Of devices: from its hello to the server's, in the rows of a session's turns.
+        stt_ms: Of devices: from the end of what was said to its text.
     """
 
     session_id: str
@@ -59,3 +62,7 @@ class Row:
     estimated: bool = False
     ttft_ms: float | None = None
     duration_ms: float | None = None
+    audio_in_s: float | None = None
+    audio_out_s: float | None = None
+    hello_ms: float | None = None
+    stt_ms: float | None = None

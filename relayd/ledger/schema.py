@@ -71,6 +71,12 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE rows ADD COLUMN upstream_model TEXT",
         "ALTER TABLE rows ADD COLUMN tag TEXT",
     ),
+    (
+        "ALTER TABLE rows ADD COLUMN audio_in_s REAL",
+        "ALTER TABLE rows ADD COLUMN audio_out_s REAL",
+        "ALTER TABLE rows ADD COLUMN hello_ms REAL",
+        "ALTER TABLE rows ADD COLUMN stt_ms REAL",
+    ),
 )
 """Step ``n`` leads from version ``n`` to ``n + 1``. A step that was released is never changed."""
 

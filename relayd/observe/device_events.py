@@ -62,6 +62,7 @@ class DeviceTurnEnded:
         speaking_ms: How long the server spoke.
         gaps: How often its audio came late.
         calls: Calls of the device's tools.
+        calls_ms: How long each of them took that was answered.
     """
 
     session: SessionFacts
@@ -73,6 +74,7 @@ class DeviceTurnEnded:
     speaking_ms: float | None
     gaps: int
     calls: int
+    calls_ms: tuple[float, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,7 @@ FIELDS: Final[dict[str, str]] = {
     "bytes_up": "payload bytes relayed to the upstream",
     "calls": "calls of the device's tools by its servers",
     "calls_failed": "calls of the device's tools whose end the lost server does not hear",
+    "calls_ms": "how long the slowest call of the device's tools took that was answered",
     "cause": "what made it happen, as a word",
     "client_address": "the client's address, without its port",
     "client_close": "close code on the client's side: received, else sent; null where there was"

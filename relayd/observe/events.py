@@ -159,7 +159,7 @@ EVENTS: Final[dict[LogEvent, EventSpec]] = {
             *("tokens_out_text", "tokens_out_audio", "estimated", "cost_usd", "reason"),
             *("lane", "slot", "generation", "reused", "queue_ms", "wait_ms"),
             *("tool_calls", "warm_up"),
-            *("audio_in_s", "audio_out_s", "stt_ms"),
+            *("audio_in_s", "audio_out_s", "stt_ms", "calls_ms"),
         ),
     ),
     LogEvent.UPSTREAM_FAILED: EventSpec(

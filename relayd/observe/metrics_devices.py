@@ -18,6 +18,12 @@ STT_SECONDS: Final = make.histogram(
     "Up to a second; the first audio of the answer is in `relayd_ttft_seconds`.",
     "The server's speech recognition is slow: look at its host.",
     label.ACCOUNT)
+CALL_SECONDS: Final = make.histogram(
+    make.OUTPUT_S, "device_call_seconds",
+    "From a call of a device's tool, by its server in a turn or by an operator, to the answer.",
+    "Tenths of a second; an operator's call is given up after 10 s.",
+    "Devices have a bad network, or their tools are slow: `calls_ms` in `turn.ended`.",
+    label.ACCOUNT)
 AUDIO_SECONDS_TOTAL: Final = make.counter(
     "device_audio_seconds_total", "Seconds of audio in turns of devices.",
     "What your users say, and hear.",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import attrs
 import trio
@@ -230,15 +230,25 @@ class KeyUse:
         return lost
 
 
+class Use(Protocol):
+    """Of whom something is noted; hashed by identity."""
+
+    async def post(self, wall: float) -> None:
+        """See :meth:`KeyUse.post`."""
+
+    def give_up(self) -> int:
+        """See :meth:`KeyUse.give_up`."""
+
+
 @attrs.define(eq=False)
 class Bookkeeper:
-    """Applies what was noted, key by key."""
+    """Applies what was noted, one :class:`Use`, of a key or of a device, after the other."""
 
     _wall: Callable[[], float]
     _on_failure: Literal["open", "closed"]
     _away: bool = attrs.field(default=False, init=False)
     """Whether something was given up and nothing was applied since."""
-    _due: dict[KeyUse, None] = attrs.field(factory=dict, init=False)
+    _due: dict[Use, None] = attrs.field(factory=dict, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _dropped: int = attrs.field(default=0, init=False)
     _quiet_until: float = attrs.field(default=-math.inf, init=False)
@@ -253,8 +263,8 @@ class Bookkeeper:
         """Whether the store did not answer when it was last told something."""
         return self._away
 
-    def post(self, use: KeyUse) -> None:
-        """Something was noted about a key."""
+    def post(self, use: Use) -> None:
+        """Something was noted."""
         self._due[use] = None
         self._wake.set()
 
@@ -304,7 +314,7 @@ class Bookkeeper:
             self.report(error, dropped=use.give_up())
 
     async def _attempt(
-        self, use: KeyUse, back_offs_s: tuple[float, ...]
+        self, use: Use, back_offs_s: tuple[float, ...]
     ) -> StoreError | LedgerError | None:
         """Tell the store; while it is known to be away, only once. Returns the last error."""
         for back_off_s in (*back_offs_s, None):

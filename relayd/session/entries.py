@@ -22,6 +22,10 @@ class Entry:
     seconds: float | None = None
     ttft_ms: float | None = None
     duration_ms: float | None = None
+    audio_in_s: float | None = None
+    audio_out_s: float | None = None
+    hello_ms: float | None = None
+    stt_ms: float | None = None
 
     @classmethod
     def of_turn(cls, turn: Turn, ended_at: float, upstream_model: str | None) -> Entry:
@@ -75,6 +79,10 @@ def row_of(
         estimated=used.estimated,
         ttft_ms=entry.ttft_ms,
         duration_ms=entry.duration_ms,
+        audio_in_s=entry.audio_in_s,
+        audio_out_s=entry.audio_out_s,
+        hello_ms=entry.hello_ms,
+        stt_ms=entry.stt_ms,
     )
 
 

@@ -21,7 +21,7 @@ from relayd.ledger.budgets import Budgets, Lack, Reservation
 from relayd.ledger.errors import LedgerError
 from relayd.session import denials
 from relayd.session.admission import Grant, Lease
-from relayd.session.bookkeeper import Bookkeeper, KeyUse, RateWatch
+from relayd.session.bookkeeper import Bookkeeper, KeyUse, RateWatch, Use
 from relayd.session.denials import INSUFFICIENT_QUOTA, Denial
 from relayd.state.store import Store, StoreError
 
@@ -98,7 +98,7 @@ class Limits:
         try:
             lease.counted = await sessions.admit(key.sessions_max)
         except StoreError as error:
-            if (denial := self._deny_while_away(error)) is not None:
+            if (denial := self.deny_while_away(error)) is not None:
                 return denial
             sessions.admit_anyway()
             lease.counted = True
@@ -110,15 +110,19 @@ class Limits:
         try:
             exhausted = await self.budgets.exhausted(key)
         except (StoreError, LedgerError) as error:
-            return self._deny_while_away(error)
+            return self.deny_while_away(error)
         return self.deny_money(key) if exhausted else None
 
-    def _deny_while_away(self, error: StoreError | LedgerError) -> Denial | None:
+    def deny_while_away(self, error: StoreError | LedgerError) -> Denial | None:
         """What an error means: nothing, where limits are open while the store is away."""
         self._bookkeeper.report(error)
         if isinstance(error, LedgerError):
             return denials.LEDGER_AWAY
         return None if self.on_failure == "open" else denials.STORE_AWAY
+
+    def note(self, use: Use) -> None:
+        """Something was noted that is told to the store beside what keys use."""
+        self._bookkeeper.post(use)
 
     # -- turns
 
@@ -207,7 +211,7 @@ class Limits:
             reservation = await self.budgets.reserve(key, nano)
         except (StoreError, LedgerError) as error:
             # Known here at least, for when the store is back.
-            return self._deny_while_away(error) or self.budgets.begin(key, nano)
+            return self.deny_while_away(error) or self.budgets.begin(key, nano)
         match reservation:
             case Lack.SPENT:
                 return self.deny_money(key)
@@ -228,7 +232,7 @@ class Limits:
                 if not taken.ok:
                     return denials.too_fast("requests", requests, taken.retry_after_s)
         except StoreError as error:
-            return self._deny_while_away(error)
+            return self.deny_while_away(error)
         return None
 
     # -- what they share

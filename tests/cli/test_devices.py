@@ -88,7 +88,7 @@ async def test_a_message_is_shown_on_one_device(
 ) -> None:
     device, other = desk.device(ONE), desk.device(OTHER)
 
-    assert await ops.run("devices", "alert", "Dinner", "--device", ONE, "--emotion", "happy") == 0
+    assert await ops.run("devices", "alert", ONE, "Dinner", "--emotion", "happy") == 0
 
     assert (device.said, other.said) == (["alert Alert: Dinner (happy)"], [])
     assert capsys.readouterr().out == f"{ONE} was told\n"
@@ -106,14 +106,25 @@ async def test_a_message_is_shown_on_all_of_a_tenant(
     assert capsys.readouterr().out == "1 device told; 1 could not be\n"
 
 
-@pytest.mark.parametrize("options", [(), ("--all", "--device", ONE)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--all",),
+        ("Dinner",),
+        (ONE, "Dinner", "--all"),
+        (ONE, "Dinner", "is"),
+        ("--all", "a", "b"),
+    ],
+)
 async def test_whom_a_message_is_for_has_to_be_said(
-    ops: Ops, desk: PlayedDesk, options: tuple[str, ...]
+    ops: Ops, desk: PlayedDesk, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     device = desk.device(ONE)
 
-    assert await ops.run("devices", "alert", "Dinner", *options) == 64
+    assert await ops.run("devices", "alert", *words) == 64
     assert device.said == []
+    assert "DEVICE MESSAGE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -121,7 +132,7 @@ async def test_whom_a_message_is_for_has_to_be_said(
     [
         ("kick", OTHER),
         ("reboot", OTHER),
-        ("alert", "Dinner", "--device", OTHER),
+        ("alert", OTHER, "Dinner"),
         ("tools", OTHER),
         ("call", OTHER, "self.lamp"),
     ],

@@ -175,6 +175,9 @@ def test_devices_are_told_of_relayd_where_all_of_it_is_there() -> None:
             devices(attrs.evolve(TOLD, public_url=None), key=KEY_OF_DEVICES, ota_url=OTA_URL),
             ["xiaozhi.public_url"],
         ),
+        (devices(XiaozhiSettings(), boards=("esp-box",)), ["xiaozhi.public_url"]),
+        (devices(XiaozhiSettings(), firmware=("2.*",)), ["xiaozhi.public_url"]),
+        (devices(XiaozhiSettings(), tenants=("home",)), []),
     ],
 )
 def test_what_devices_tokens_need_is_asked_for(settings: Settings, expected: list[str]) -> None:

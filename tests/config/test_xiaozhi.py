@@ -78,6 +78,9 @@ def test_a_server_in_full() -> None:
         "protocol_version": 3,
         "auth_key": "ENV:AUTH",
         "devices": ["24:*", "test-device"],
+        "boards": ["esp-box*"],
+        "firmware": ["2.*"],
+        "tenants": ["home"],
         "keep_mqtt": True,
     }
 
@@ -89,6 +92,9 @@ def test_a_server_in_full() -> None:
         protocol_version=3,
         auth_key=Secret("canary"),
         devices=("24:*", "test-device"),
+        boards=("esp-box*",),
+        firmware=("2.*",),
+        tenants=("home",),
         keep_mqtt=True,
     )
     assert "canary" not in repr(server)
@@ -113,11 +119,17 @@ def test_a_server_in_full() -> None:
         ),
         (XiaozhiSettings, {"tools_allowed": "self.*"}, "at.tools_allowed"),
         (XiaozhiSettings, {"message_max_bytes": 1023}, "at.message_max_bytes"),
+        (XiaozhiSettings, {"device_turns_per_minute": -1}, "at.device_turns_per_minute"),
+        (XiaozhiSettings, {"device_audio_s_per_day": "1"}, "at.device_audio_s_per_day"),
+        (XiaozhiSettings, {"device_messages_per_s": 0.5}, "at.device_messages_per_s"),
         (XiaozhiSettings, {"hello_s": "10"}, "at.hello_s"),
         (DeviceServerSettings, {"ota_url": "mqtt://host/"}, "at.ota_url"),
         (DeviceServerSettings, {"protocol_version": 0}, "at.protocol_version"),
         (DeviceServerSettings, {"protocol_version": 4}, "at.protocol_version"),
         (DeviceServerSettings, {"devices": []}, "at.devices"),
+        (DeviceServerSettings, {"boards": []}, "at.boards"),
+        (DeviceServerSettings, {"firmware": ["2.*", 2]}, "at.firmware[1]"),
+        (DeviceServerSettings, {"tenants": [""]}, "at.tenants[0]"),
         (DeviceServerSettings, {"keep_mqtt": 1}, "at.keep_mqtt"),
     ],
 )

@@ -162,6 +162,28 @@ def test_between_equal_framings_a_frame_goes_on_as_it_came(from_device: bool) ->
 
 
 @pytest.mark.parametrize("from_device", [True, False])
+@pytest.mark.parametrize("source", [1, 3])
+def test_a_framing_without_timestamps_gets_them_by_what_has_passed(
+    source: int, from_device: bool
+) -> None:
+    way = lane(source, 2)
+    mask = MASK if from_device else None
+    short = b"\x50" + PACKET[1:]  # 40 ms, where PACKET has 60
+    packets = [PACKET, short, PACKET, short]
+    wrong = b"" if source == 1 else frame(BINARY, b"\0\0\xff\xff" + PACKET, mask)
+    wire = wrong.join(frame(BINARY, framed(each, source), mask) for each in packets)
+    drive = Drive(device_flow(way) if from_device else server_flow(way))
+
+    drive.feed(wire)
+
+    arrived = [parse(message.payload, 2) for message in messages_in(drive.wire)]
+    assert arrived == [
+        AudioFrame(packet, timestamp_ms=timestamp_ms)
+        for packet, timestamp_ms in zip(packets, (0, 60, 100, 160), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("from_device", [True, False])
 def test_a_size_that_is_wrong_never_reaches_the_other_side(from_device: bool) -> None:
     way = lane(3, 3)
     mask = MASK if from_device else None

@@ -68,6 +68,19 @@ def test_any_framing_becomes_any_other(source: int, target: int) -> None:
     assert translate(WIRE[source], source, target) == expected
 
 
+@pytest.mark.parametrize("source", [1, 2, 3])
+def test_a_timestamp_stands_where_there_was_none(source: int) -> None:
+    told = translate(WIRE[source], source, 2, timestamp_ms=60)
+    assert told is not None
+    assert parse(told, 2) == AudioFrame(PACKET, timestamp_ms=1234 if source == 2 else 60)
+
+
+def test_a_timestamp_begins_again_behind_32_bits() -> None:
+    told = translate(PACKET, 1, 2, timestamp_ms=2**32 + 5)
+    assert told is not None
+    assert parse(told, 2) == AudioFrame(PACKET, timestamp_ms=5)
+
+
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_size_that_is_not_what_came_is_no_frame(version: int, change: int) -> None:

@@ -49,8 +49,8 @@ def known(relay: McpRelay) -> None:
         1,
     ):
         ask, answer = asks(number, method, params), answers(number, result)
-        assert relay.from_server(ask) == Relayed(onward=ask)
-        assert relay.from_device(answer) == Relayed(onward=answer)
+        assert relay.from_server(ask, 0.0) == Relayed(onward=ask)
+        assert relay.from_device(answer, 0.0) == Relayed(onward=answer)
 
 
 def test_a_server_that_takes_over_is_answered_for_the_device() -> None:
@@ -58,8 +58,8 @@ def test_a_server_that_takes_over_is_answered_for_the_device() -> None:
     known(relay)
     relay.lost()
 
-    first = relay.from_server(asks(1, "initialize", INITIALIZE))
-    pages = [relay.from_server(asks("x", "tools/list", {"cursor": c})) for c in ("", "p2")]
+    first = relay.from_server(asks(1, "initialize", INITIALIZE), 0.0)
+    pages = [relay.from_server(asks("x", "tools/list", {"cursor": c}), 0.0) for c in ("", "p2")]
 
     assert fields(first.back) == {"jsonrpc": "2.0", "id": 1, "result": INFO}
     assert first.onward is first.to_device is None
@@ -68,20 +68,20 @@ def test_a_server_that_takes_over_is_answered_for_the_device() -> None:
         [{"name": "b"}],
     ]
     notified = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-    assert relay.from_server(notified).onward is None
-    assert relay.from_server(notified).onward == notified
+    assert relay.from_server(notified, 0.0).onward is None
+    assert relay.from_server(notified, 0.0).onward == notified
 
 
 def test_a_server_that_asks_twice_is_answered_by_the_device() -> None:
     relay = McpRelay()
     known(relay)
-    assert relay.from_server(asks(9, "tools/list")).onward is not None
+    assert relay.from_server(asks(9, "tools/list"), 0.0).onward is not None
 
 
 def test_what_the_device_has_not_said_is_asked_of_it() -> None:
     relay = McpRelay()
     relay.lost()
-    assert relay.from_server(asks(1, "initialize", INITIALIZE)).onward is not None
+    assert relay.from_server(asks(1, "initialize", INITIALIZE), 0.0).onward is not None
 
 
 def test_the_place_for_pictures_of_the_next_server_reaches_the_device() -> None:
@@ -90,13 +90,13 @@ def test_the_place_for_pictures_of_the_next_server_reaches_the_device() -> None:
     relay.lost()
     vision = {"capabilities": {"vision": {"url": "http://b.example/"}}}
 
-    taken_over = relay.from_server(asks(1, "initialize", vision))
+    taken_over = relay.from_server(asks(1, "initialize", vision), 0.0)
 
     told = fields(taken_over.to_device)
     assert fields(taken_over.back)["result"] == INFO
     assert (told["method"], told["params"]) == ("initialize", vision)
     assert told["id"] in OWN_IDS
-    swallowed = relay.from_device(answers(told["id"], INFO))
+    swallowed = relay.from_device(answers(told["id"], INFO), 0.0)
     assert (swallowed.onward, swallowed.back, swallowed.called) == (None, None, None)
 
 
@@ -104,7 +104,7 @@ def test_a_private_place_for_pictures_does_not() -> None:
     relay = McpRelay()
     relay.refuses = lambda host: host == "10.0.0.1"
     vision = {"capabilities": {"vision": {"url": "http://10.0.0.1/"}}}
-    onward = relay.from_server(asks(1, "initialize", vision)).onward
+    onward = relay.from_server(asks(1, "initialize", vision), 0.0).onward
     assert fields(onward)["params"] == {"capabilities": {}}
 
 
@@ -112,20 +112,20 @@ def test_tools_that_have_changed_are_asked_for_again() -> None:
     relay = McpRelay()
     known(relay)
     changed = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
-    assert relay.from_device(changed).onward == changed
+    assert relay.from_device(changed, 0.0).onward == changed
     assert relay.tools() is None
     relay.lost()
-    assert relay.from_server(asks(1, "tools/list")).onward is not None
+    assert relay.from_server(asks(1, "tools/list"), 0.0).onward is not None
 
 
 def test_a_late_answer_is_never_taken_for_one_to_the_next_server() -> None:
     relay = McpRelay()
-    relay.from_server(asks(5, "tools/call", {"name": "old"}))
+    relay.from_server(asks(5, "tools/call", {"name": "old"}), 0.0)
     assert relay.lost() == 1
 
-    again = fields(relay.from_server(asks(5, "tools/call", {"name": "new"})).onward)
-    late = relay.from_device(answers(5, "old"))
-    answered = relay.from_device(answers(again["id"], "new"))
+    again = fields(relay.from_server(asks(5, "tools/call", {"name": "new"}), 0.0).onward)
+    late = relay.from_device(answers(5, "old"), 0.0)
+    answered = relay.from_device(answers(again["id"], "new"), 0.0)
 
     assert again["id"] in OWN_IDS
     assert (late.onward, late.why) == (None, "an answer nobody waits for")
@@ -135,11 +135,11 @@ def test_a_late_answer_is_never_taken_for_one_to_the_next_server() -> None:
 
 def test_an_answer_under_another_id_is_swallowed_too_once_its_server_is_lost() -> None:
     relay = McpRelay()
-    relay.from_server(asks(5, "tools/call"))
+    relay.from_server(asks(5, "tools/call"), 0.0)
     relay.lost()
-    again = fields(relay.from_server(asks(5, "tools/call")).onward)
+    again = fields(relay.from_server(asks(5, "tools/call"), 0.0).onward)
     assert relay.lost() == 1
-    assert relay.from_device(answers(again["id"], "late")).onward is None
+    assert relay.from_device(answers(again["id"], "late"), 0.0).onward is None
 
 
 def test_a_call_of_relayds_own_is_answered_once() -> None:
@@ -148,10 +148,10 @@ def test_a_call_of_relayds_own_is_answered_once() -> None:
     assert fields(payload)["id"] == call_id
     assert call_id in OWN_IDS
 
-    answer = relay.from_device(answers(call_id, "done"))
+    answer = relay.from_device(answers(call_id, "done"), 0.0)
     assert answer.called is not None
     assert (answer.called.call_id, answer.onward) == (call_id, None)
-    assert relay.from_device(answers(call_id, "again")).called is None
+    assert relay.from_device(answers(call_id, "again"), 0.0).called is None
     assert relay.expire(100.0) == []
 
 
@@ -164,7 +164,7 @@ def test_a_call_that_is_not_answered_fails_and_its_late_answer_is_nobodys() -> N
     (failed,) = relay.expire(10.0)
 
     assert fields(failed.answer)["error"]["code"] == -32001
-    late = relay.from_device(answers(call_id, "late"))
+    late = relay.from_device(answers(call_id, "late"), 0.0)
     assert (late.called, late.onward) == (None, None)
     assert relay.fail_all("gone") == []
 
@@ -180,11 +180,11 @@ def test_a_servers_id_in_relayds_range_is_mapped() -> None:
     relay = McpRelay()
     call_id, _ = relay.call("tools/call", b"{}", 10.0)
 
-    asked = fields(relay.from_server(asks(call_id, "tools/call")).onward)
+    asked = fields(relay.from_server(asks(call_id, "tools/call"), 0.0).onward)
 
     assert asked["id"] != call_id
-    assert relay.from_device(answers(call_id, "ours")).called is not None
-    assert fields(relay.from_device(answers(asked["id"], "theirs")).onward)["id"] == call_id
+    assert relay.from_device(answers(call_id, "ours"), 0.0).called is not None
+    assert fields(relay.from_device(answers(asked["id"], "theirs"), 0.0).onward)["id"] == call_id
 
 
 def test_calls_and_what_is_remembered_have_bounds() -> None:
@@ -194,16 +194,16 @@ def test_calls_and_what_is_remembered_have_bounds() -> None:
     with pytest.raises(TooManyCalls):
         relay.call("tools/call", b"{}", 10.0)
     for number in range(OPEN_MAX + 1):
-        relay.from_server(asks(number, "tools/call"))
-    assert relay.from_device(answers(0, "late")).onward is None
-    assert relay.from_device(answers(1, "in time")).onward is not None
+        relay.from_server(asks(number, "tools/call"), 0.0)
+    assert relay.from_device(answers(0, "late"), 0.0).onward is None
+    assert relay.from_device(answers(1, "in time"), 0.0).onward is not None
 
 
 def test_a_page_too_large_is_not_remembered() -> None:
     relay = McpRelay()
-    relay.from_server(asks(1, "tools/list"))
+    relay.from_server(asks(1, "tools/list"), 0.0)
     page = answers(1, {"tools": ["x" * PAGES_MAX_BYTES]})
-    assert relay.from_device(page).onward == page
+    assert relay.from_device(page, 0.0).onward == page
     assert relay.tools() is None
 
 
@@ -218,10 +218,10 @@ def test_the_tools_are_those_of_all_pages() -> None:
 
 def test_pages_in_a_circle_have_no_end() -> None:
     relay = McpRelay()
-    relay.from_server(asks(1, "tools/list", {"cursor": "p"}))
-    relay.from_device(answers(1, {"tools": [], "nextCursor": "p"}))
-    relay.from_server(asks(2, "tools/list"))
-    relay.from_device(answers(2, {"tools": [], "nextCursor": "p"}))
+    relay.from_server(asks(1, "tools/list", {"cursor": "p"}), 0.0)
+    relay.from_device(answers(1, {"tools": [], "nextCursor": "p"}), 0.0)
+    relay.from_server(asks(2, "tools/list"), 0.0)
+    relay.from_device(answers(2, {"tools": [], "nextCursor": "p"}), 0.0)
     assert relay.tools() is None
 
 
@@ -232,7 +232,7 @@ def test_ids_go_round_and_leave_out_those_that_are_open(monkeypatch: pytest.Monk
     seen = []
     for _ in range(4):
         call_id, _ = relay.call("ping", b"{}", 10.0)
-        relay.from_device(answers(call_id, {}))
+        relay.from_device(answers(call_id, {}), 0.0)
         seen.append(call_id)
 
     assert (first, seen) == (10, [11, 12, 11, 12])
@@ -244,7 +244,7 @@ def test_calls_that_are_answered_take_no_room() -> None:
     try:
         for _ in range(2_000):
             call_id, _ = relay.call("ping", b"{}", 10.0)
-            relay.from_device(answers(call_id, {}))
+            relay.from_device(answers(call_id, {}), 0.0)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -255,6 +255,20 @@ def test_calls_that_are_answered_take_no_room() -> None:
 @pytest.mark.parametrize("payload", [b"[]", b"7", b'{"id":1,"id":2}', b'{"id":1,"method":'])
 def test_what_is_no_json_rpc_goes_nowhere(payload: bytes) -> None:
     for read in (McpRelay().from_server, McpRelay().from_device):
-        relayed = read(payload)
+        relayed = read(payload, 0.0)
         assert relayed.why is not None
         assert relayed.onward is relayed.back is None
+
+
+def test_how_long_a_call_of_a_tool_took() -> None:
+    relay = McpRelay()
+    called, renumbered = asks(1, "tools/call", {}), asks(OWN_IDS.start, "tools/call", {})
+
+    relay.from_server(called, 1.0)
+    onward = relay.from_server(renumbered, 2.0).onward
+    relay.from_server(asks(2, "ping"), 3.0)
+
+    assert onward is not None
+    number = json.loads(onward)["id"]
+    took = [relay.from_device(answers(each, {}), 4.5).took_s for each in (1, number, 2, 1)]
+    assert took == [3.5, 2.5, None, None]

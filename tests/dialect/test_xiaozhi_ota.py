@@ -174,10 +174,85 @@ def test_a_reply_that_cannot_be_rewritten_is_refused(body: bytes) -> None:
         rewrite(body, OURS, refuses=refuses)
 
 
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_no_body_breaks_the_rewriting(body: bytes) -> None:
+def in_letters(name: str) -> st.SearchStrategy[str]:
+    """A key as a server may write it; a device knows each of these."""
+    return st.sampled_from([name, name.upper(), name.capitalize()])
+
+
+def spelled_out(names: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[str]:
+    """The JSON of an object with some of these members, in any order."""
+    members = [st.tuples(in_letters(name), value) for name, value in names.items()]
+    several = st.lists(st.one_of(members), unique_by=lambda each: each[0].lower(), max_size=6)
+    return several.map(lambda said: ", ".join(f'"{key}": {value}' for key, value in said)).map(
+        lambda members: f"{{{members}}}"
+    )
+
+
+ANYTHING = st.sampled_from(["null", "true", "1.50e+2", "[]", "{}", '"\\u00e9"', '{"a": [{}]}'])
+ADDRESSES = st.sampled_from(['"ws://h/"', '"http://10.0.0.1/x"', '"https://fw.example/"', '""'])
+TOKENS = st.sampled_from(['"theirs"', '""', "null", '"a\\r\\nX: b"', "7"])
+WEBSOCKETS = spelled_out({"url": ADDRESSES, "token": TOKENS, "version": ANYTHING, "x": ANYTHING})
+FIRMWARE = spelled_out({"version": ANYTHING, "url": ADDRESSES | ANYTHING})
+VISIONS = spelled_out({"url": ADDRESSES | ANYTHING, "token": TOKENS})
+BODIES = spelled_out(
+    {
+        "websocket": WEBSOCKETS | ANYTHING,
+        "mqtt": spelled_out({"endpoint": ADDRESSES}) | ANYTHING,
+        "firmware": FIRMWARE | ANYTHING,
+        "mcp": spelled_out({"vision": VISIONS | ANYTHING}) | ANYTHING,
+        "activation": ANYTHING,
+        "server_time": ANYTHING,
+    }
+)
+
+
+def folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, its keys in small letters."""
+    return {key.lower(): value for key, value in pairs}
+
+
+def is_refused(url: object) -> bool:
+    """Whether an address must not be named; none, and an empty one, is no address."""
+    return url not in (None, "", "ws://h/", "https://fw.example/")
+
+
+def leads_within(vision: object) -> bool:
+    """Whether a place for pictures must not be named."""
+    return is_refused(vision.get("url")) if isinstance(vision, dict) else True
+
+
+def changed(reply: dict[str, Any]) -> dict[str, Any]:
+    """A reply as a device gets it, all keys in small letters."""
+    told = dict(reply)
+    if isinstance(told.get("websocket"), dict):
+        told["websocket"] |= {"url": OURS.url, "token": OURS.token}
+        told.pop("mqtt", None)
+    firmware, mcp = told.get("firmware"), told.get("mcp")
+    if isinstance(firmware, dict) and is_refused(firmware.get("url")):
+        told["firmware"] = {key: value for key, value in firmware.items() if key != "url"}
+    if isinstance(mcp, dict) and "vision" in mcp and leads_within(mcp["vision"]):
+        told["mcp"] = {key: value for key, value in mcp.items() if key != "vision"}
+    return told
+
+
+@given(BODIES)
+def test_whatever_members_a_reply_has_only_what_must_be_is_changed(body: str) -> None:
     try:
-        assert isinstance(json.loads(rewrite(body, OURS).body), dict)
+        answer = rewrite(body.encode(), OURS, refuses=refuses).body
+    except BadReply:
+        return
+    before = json.loads(body, object_pairs_hook=folded)
+    after = json.loads(answer, object_pairs_hook=folded)
+    assert after == changed(before)
+
+
+@given(BODIES, st.data())
+def test_no_body_breaks_the_rewriting(body: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(body)))
+    stop = data.draw(st.integers(start, min(start + 3, len(body))))
+    raw = body[:start].encode() + data.draw(st.binary(max_size=3)) + body[stop:].encode()
+    try:
+        assert isinstance(json.loads(rewrite(raw, OURS, refuses=refuses).body), dict)
     except BadReply:
         pass
 

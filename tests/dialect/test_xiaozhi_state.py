@@ -386,3 +386,27 @@ def test_the_sessions_own_end_fails_its_calls_and_holds_nothing() -> None:
     with pytest.raises(NotConnected):
         machine.call("tools/call", b"{}", 5.0)
     assert stage.hold.bytes_held == 0
+
+
+def test_a_hello_counts_as_held_until_the_session_ends() -> None:
+    stage = Stage()
+    stage.hello()
+    assert stage.hold.bytes_held == len(text(HELLO))
+
+    stage.machine.end(Reason.KILLED, 2.0)
+    stage.machine.end(Reason.KILLED, 3.0)
+
+    assert stage.hold.bytes_held == 0
+
+
+def test_a_hello_that_there_is_no_room_for_ends_the_session() -> None:
+    stage = Stage()
+    held = stage.hold.bytes_max - len(text(HELLO)) + 1
+    assert stage.hold.take(held)
+
+    (end,) = stage.hello()
+
+    assert isinstance(end, End)
+    assert end.reason is Reason.OVERLOAD
+    assert "as many bytes" in end.message
+    assert stage.hold.bytes_held == held

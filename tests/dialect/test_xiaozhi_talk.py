@@ -17,8 +17,16 @@ from relayd.dialect.xiaozhi_actions import (
     ToDevice,
     ToServer,
 )
+from relayd.dialect.xiaozhi_mcp import PAGES_MAX
 from relayd.dialect.xiaozhi_messages import read_text
-from relayd.dialect.xiaozhi_talk import Conversation, Talk
+from relayd.dialect.xiaozhi_talk import (
+    ANSWERS_MAX_BYTES,
+    LISTEN_MAX_BYTES,
+    SHORT_ANSWER_BYTES,
+    UNCOUNTED_MAX_BYTES,
+    Conversation,
+    Talk,
+)
 
 START = {"type": "listen", "state": "start", "mode": "auto", "session_id": "d"}
 STOP = {"type": "listen", "state": "stop", "session_id": "d"}
@@ -249,3 +257,73 @@ def test_nothing_is_held_after_the_end() -> None:
     assert failed.call_id == call_id
     assert stage.hold.bytes_held == 0
     assert [turn.ended_by for turn in stage.talk.usage.reports] == ["cut"]
+
+
+# -- what is kept, and counted
+
+
+def asked(number: int) -> dict[str, Any]:
+    """A server asks for a page of tools."""
+    params = {"cursor": str(number)}
+    rpc = {"jsonrpc": "2.0", "id": number, "method": "tools/list", "params": params}
+    return {"type": "mcp", "session_id": "s", "payload": rpc}
+
+
+def answered(number: int, size: int) -> dict[str, Any]:
+    """The device answers, at a length of about ``size``."""
+    rpc = {"jsonrpc": "2.0", "id": number, "result": {"tools": [], "x": "x" * size}}
+    return {"type": "mcp", "session_id": "d", "payload": rpc}
+
+
+def test_what_is_kept_of_a_devices_answers_is_counted_up_to_its_bound() -> None:
+    stage = Stage()
+    for number, size in enumerate([30_000] * 8):
+        stage.server(asked(number))
+        before = stage.hold.bytes_held
+        stage.device(answered(number, size))
+        grown = stage.hold.bytes_held - before
+        assert grown >= size or stage.hold.bytes_held == ANSWERS_MAX_BYTES
+
+    assert stage.hold.bytes_held == ANSWERS_MAX_BYTES
+    stage.talk.end(1.0, "gone")
+    assert stage.hold.bytes_held == 0
+
+
+def test_short_answers_are_not_counted_and_come_to_little() -> None:
+    stage = Stage()
+    for number in range(2 * PAGES_MAX):
+        stage.server(asked(number))
+        stage.device(answered(number, SHORT_ANSWER_BYTES - 100))
+
+    assert stage.hold.bytes_held == 0
+    assert UNCOUNTED_MAX_BYTES - LISTEN_MAX_BYTES >= PAGES_MAX * SHORT_ANSWER_BYTES
+    assert UNCOUNTED_MAX_BYTES < 40_000
+
+
+def test_an_answer_that_nobody_waits_for_is_not_counted() -> None:
+    stage = Stage()
+    steps = stage.device(answered(7, 30_000))
+
+    assert steps == [Dropped("an answer nobody waits for", from_device=True)]
+    assert stage.hold.bytes_held == 0
+
+
+def test_an_answer_to_relayd_is_not_counted() -> None:
+    stage = Stage()
+    call_id, _ = stage.talk.call("tools/list", b"{}", 10.0)
+
+    (called,) = stage.device(answered(call_id, 30_000))
+
+    assert isinstance(called, Called)
+    assert stage.hold.bytes_held == 0
+
+
+def test_an_answer_that_there_is_no_room_for_is_dropped_and_not_kept() -> None:
+    stage = Stage()
+    stage.server(asked(1))
+    assert stage.hold.take(stage.hold.bytes_max - 20_000)
+
+    assert stage.device(answered(1, 30_000)) == [Dropped("no room", from_device=True)]
+    stage.talk.lost(1.0)
+    (again,) = sent(stage.server(asked(2)))
+    assert again["payload"]["method"] == "tools/list"  # the next server's question goes on

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayd.dialect.xiaozhi_usage import (
+    TIMED_MAX,
     UNTOLD_US,
     UTTERANCE_S,
     AudioTally,
@@ -226,3 +227,16 @@ def test_every_turn_is_reported_once_and_all_audio_is_somewhere(
         assert turn.started_at <= turn.ended_at
     beginnings = sum(event in {"heard", "speaking"} for event in events)
     assert totals.turns + meter.turn_runs <= beginnings
+
+
+def test_a_turn_has_the_times_of_calls_that_were_answered_before_its_end() -> None:
+    meter = UsageMeter()
+    meter.answered(0.5)
+    for end in (1.0, 2.0, 3.0):
+        meter.heard(end - 0.5)
+        if end == 2.0:
+            for _ in range(TIMED_MAX + 1):
+                meter.answered(0.25)
+        meter.spoken(end)
+
+    assert [turn.calls_s for turn in meter.reports] == [(0.5,), (0.25,) * TIMED_MAX, ()]

@@ -95,7 +95,7 @@ def test_an_older_file_is_brought_up_to_date(path: Path) -> None:
     stored = Path(__file__).parent / "data" / "version_1.sql"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(stored.read_text(encoding="utf-8"))
-    with pytest.raises(LedgerError, match="of version 1, and this is version 2; start relayd once"):
+    with pytest.raises(LedgerError, match="of version 1, and this is version 3; start relayd once"):
         open_read_only(path)
 
     with closing(Database.open(path)) as database:
@@ -113,7 +113,7 @@ def make_foreign(path: Path) -> None:
 def make_newer(path: Path) -> None:
     fill(path, row(1))
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
 
 
 def make_text(path: Path) -> None:
@@ -124,7 +124,7 @@ def make_text(path: Path) -> None:
     ("make", "cause"),
     [
         (make_foreign, "another program's"),
-        (make_newer, "of version 3, and this relayd knows versions up to 2"),
+        (make_newer, "of version 4, and this relayd knows versions up to 3"),
         (make_text, "not a ledger, nor any SQLite database"),
     ],
 )
@@ -521,7 +521,7 @@ def test_a_reader_sees_what_is_written_meanwhile(database: Database, path: Path)
     ("make", "cause"),
     [
         (make_foreign, "another program's"),
-        (make_newer, "of version 3, and this relayd knows versions up to 2"),
+        (make_newer, "of version 4, and this relayd knows versions up to 3"),
         (make_text, "no SQLite database"),
         (Path.touch, "another program's"),
         (Path.mkdir, "not a regular file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from relayd.dialect.xiaozhi_actions import Loss
 from relayd.observe.device_events import (
@@ -11,6 +12,7 @@ from relayd.observe.device_events import (
     DeviceContextLost,
     DeviceEnded,
     DeviceGreeted,
+    DeviceToolCalled,
     DeviceTurnEnded,
 )
 from relayd.observe.metrics_labels import DEVICE_LOSS
@@ -85,3 +87,23 @@ async def test_a_turn_that_was_not_understood_has_no_time_to_its_text() -> None:
     measuring.hear(attrs.evolve(TURN, stt_ms=None))
 
     assert await shown(measuring, "relayd_device_stt_seconds_sum") == {}
+
+
+async def test_calls_of_servers_and_of_operators_are_timed() -> None:
+    measuring = World().measuring()
+    called = DeviceToolCalled(
+        session=DEVICE, device_id="aa", tool="t", outcome="answered", duration_ms=2000.0
+    )
+    for event in (
+        attrs.evolve(TURN, calls=3, calls_ms=(150.0, 250.0)),
+        called,
+        attrs.evolve(called, outcome="timed_out", duration_ms=10_000.0),
+        attrs.evolve(called, outcome="refused", duration_ms=0.0),
+        attrs.evolve(called, outcome="abandoned", duration_ms=50.0),
+    ):
+        measuring.hear(event)
+
+    sums = await shown(measuring, "relayd_device_call_seconds_sum")
+    counts = await shown(measuring, "relayd_device_call_seconds_count")
+    assert sums == {'{account="main"}': pytest.approx(12.4)}
+    assert counts == {'{account="main"}': 4}

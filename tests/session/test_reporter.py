@@ -142,7 +142,7 @@ def test_a_turn_is_one_line_with_its_times_and_tokens(log_lines: LogLines) -> No
         "cost_usd": 4.2e-08,
         "reason": "completed",
         **dict.fromkeys(attrs.asdict(Place())),
-        **dict.fromkeys(("audio_in_s", "audio_out_s", "stt_ms")),
+        **dict.fromkeys(("audio_in_s", "audio_out_s", "stt_ms", "calls_ms")),
     }
     assert told.events == [
         TurnEnded(

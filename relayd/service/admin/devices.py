@@ -1,6 +1,8 @@
 """Devices: which are here, their tools, and what operators have them do.
 
-Each call of a tool and each word to a device leaves a line in the log, without what was said.
+Each call of a tool and each word to a device leaves a line in the log, without what was said; one
+that is for all leaves one line. The bus is told of every device: of an alert by the device's own
+session, which may be one of many that show it.
 """
 
 from __future__ import annotations
@@ -117,20 +119,24 @@ class DeviceHandlers:
         """``POST /admin/v1/devices/{device_id}/kick``."""
         asked = device_of(request, self.operations)
         kill = asked.device.kill
-        return self._command(asked, DeviceCommand.KICK, LogEvent.DEVICE_KICKED, kill)
+        told = self._command(asked, LogEvent.DEVICE_KICKED, kill)
+        self._publish(asked, DeviceCommand.KICK)
+        return told
 
     async def reboot(self, request: Request) -> Json:
         """``POST /admin/v1/devices/{device_id}/reboot``."""
         asked = device_of(request, self.operations)
         reboot = asked.device.reboot
-        return self._command(asked, DeviceCommand.REBOOT, LogEvent.DEVICE_REBOOTED, reboot)
+        told = self._command(asked, LogEvent.DEVICE_REBOOTED, reboot)
+        self._publish(asked, DeviceCommand.REBOOT)
+        return told
 
     async def alert(self, request: Request) -> Json:
         """``POST /admin/v1/devices/{device_id}/alert``."""
         said = await said_in(request, Alert)
         asked = device_of(request, self.operations)
         show = partial(asked.device.alert, said.status, said.message, said.emotion)
-        return self._command(asked, DeviceCommand.ALERT, LogEvent.DEVICE_ALERTED, show)
+        return self._command(asked, LogEvent.DEVICE_ALERTED, show, devices=1)
 
     async def alert_all(self, request: Request) -> Json:
         """``POST /admin/v1/devices/alert``."""
@@ -144,19 +150,20 @@ class DeviceHandlers:
         return answer(AlertedAll(told, busy), HTTPStatus.ACCEPTED)
 
     def _command(
-        self, asked: Asked, command: DeviceCommand, event: LogEvent, act: Callable[[], None]
+        self, asked: Asked, event: LogEvent, act: Callable[[], None], **fields: int
     ) -> Json:
         try:
             act()
         except DeviceBusy as error:
             raise refused(error) from None
         facts, device_id = asked.facts, asked.device_id
-        fields = {"devices": 1} if command is DeviceCommand.ALERT else {}
         log.info(event, session_id=facts.session_id, device_id=device_id, **fields)
-        self.operations.connector.bus.publish(
-            DeviceCommanded(session=facts, device_id=device_id, command=command)
-        )
         return answer(DeviceTold(device_id, facts.session_id), HTTPStatus.ACCEPTED)
+
+    def _publish(self, asked: Asked, command: DeviceCommand) -> None:
+        self.operations.connector.bus.publish(
+            DeviceCommanded(session=asked.facts, device_id=asked.device_id, command=command)
+        )
 
 
 def _state_of(device: Presence) -> DeviceState:

@@ -60,6 +60,7 @@ class XiaozhiOpening:
     async def open(self, visit: Visit, client: Endpoint, house: House) -> XiaozhiSession:
         """See :class:`~relayd.service.entries.entry.Admitted`."""
         check_books(house)
+        await self._check_allowance()
         # Taken before the quota, so that it is given back behind that.
         visit.holdings.append(await self.desk.make_way(self.granted))
         await take_quota(visit, self.grant, house)
@@ -76,3 +77,11 @@ class XiaozhiOpening:
             accepted_at=visit.accepted_at,
             now=trio.current_time(),
         )
+
+    async def _check_allowance(self) -> None:
+        """Raise :class:`Refused` where the device has used what it may, or too fast."""
+        refusal = await self.desk.allowances.deny(
+            self.grant.key.tenant, self.granted.identity.device_id, self.snapshot.settings.xiaozhi
+        )
+        if refusal is not None:
+            raise Refused(refusal)

@@ -17,6 +17,7 @@ import trio
 
 from relayd.config.snapshot import Account, Key, Snapshot
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build, read_build
 from relayd.dialect.xiaozhi_identity import BadIdentity, Identity, read_identity
 from relayd.dialect.xiaozhi_ota import BODY_MAX_BYTES, Rewritten, websocket_url
 from relayd.dialect.xiaozhi_tokens import device_token
@@ -73,6 +74,7 @@ class Asked:
     Attributes:
         snapshot: The configuration that holds for it.
         key: What the device's sessions count to.
+        build: What the device is: as it says now, else as it said last.
         url: Where relayd's WebSocket is.
         token: relayd's, for this device.
     """
@@ -80,6 +82,7 @@ class Asked:
     question: Question
     snapshot: Snapshot
     key: Key
+    build: Build
     url: str
     token: str = attrs.field(repr=False)
 
@@ -149,17 +152,14 @@ class OtaApi:
 
         rewritten, use = await self._first(asked, judge)
         account, identity = use.account, asked.identity
+        ttl_s = asked.snapshot.settings.xiaozhi.token_s
         if rewritten.activates:
             name = account.name.encode()
             await _kept(self.store.put(_activation_of(identity), name, ttl_s=ACTIVATION_S))
         if rewritten.offered and account.xiaozhi.auth_key is None:
-            keeping = self.tokens.keep(
-                account.name,
-                identity,
-                rewritten.token or "",
-                ttl_s=asked.snapshot.settings.xiaozhi.token_s,
-            )
-            await _kept(keeping)
+            token = rewritten.token or ""
+            await _kept(self.tokens.keep(account.name, identity, token, ttl_s=ttl_s))
+        await _kept(self.tokens.keep_build(identity, asked.build, ttl_s=ttl_s))
         _tell(request, identity, use, rewritten)
         return Json(rewritten.body, headers=NO_STORE)
 
@@ -203,6 +203,9 @@ class OtaApi:
             body = await request.body(BODY_MAX_BYTES)
         except HttpRefused as refused:
             raise HttpRefused(faults.ota_fault(refused.refusal)) from None
+        build = read_build(body)
+        if build == UNKNOWN:
+            build = await _kept(self.tokens.find_build(identity))
         token = device_token(
             settings.token_secret.reveal(),
             identity,
@@ -213,6 +216,7 @@ class OtaApi:
             question=Question.of(head, identity, body, activates=activates),
             snapshot=snapshot,
             key=key,
+            build=build,
             url=websocket_url(settings.public_url),
             token=token,
         )
@@ -226,7 +230,12 @@ class OtaApi:
         self._asking += 1
         try:
             return await Servers(self.connector).first(
-                asked.question, judge, snapshot=asked.snapshot, key=asked.key, only=only
+                asked.question,
+                judge,
+                snapshot=asked.snapshot,
+                key=asked.key,
+                build=asked.build,
+                only=only,
             )
         finally:
             self._asking -= 1

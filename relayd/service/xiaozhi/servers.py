@@ -10,6 +10,7 @@ import trio
 
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key, Snapshot
+from relayd.dialect.xiaozhi_build import Build
 from relayd.observe.bus import AccountFailed
 from relayd.observe.events import LogEvent
 from relayd.observe.logs import get_logger
@@ -60,6 +61,7 @@ class Servers:
         *,
         snapshot: Snapshot,
         key: Key,
+        build: Build,
         only: str | None = None,
     ) -> tuple[T, Use]:
         """The first answer that is of use, in the order in which the device goes to servers.
@@ -71,6 +73,7 @@ class Servers:
             judge: Makes something of an answer, or raises :class:`AttemptFailed`.
             snapshot: The configuration.
             key: What the device's sessions count to.
+            build: What the device is.
             only: The only account that will do.
 
         Raises:
@@ -80,7 +83,7 @@ class Servers:
         deadline = trio.current_time() + snapshot.settings.limits.admission_s
         roster, device_id = self.connector.roster, question.identity.device_id
         refusal = faults.NOT_SERVED
-        for account in servers_of(roster, device_id, key, snapshot.prices):
+        for account in servers_of(roster, device_id, key, snapshot.prices, build=build):
             if account.xiaozhi.ota_url is None or only not in {None, account.name}:
                 continue
             now = trio.current_time()

@@ -15,8 +15,9 @@ import attrs
 from relayd.config.patterns import Patterns
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key, Snapshot
-from relayd.config.xiaozhi import XiaozhiSettings
+from relayd.config.xiaozhi import DeviceServerSettings, XiaozhiSettings
 from relayd.core.refusals import Refusal, RefusalCode
+from relayd.dialect.xiaozhi_build import Build
 from relayd.dialect.xiaozhi_frames import TIMED
 from relayd.dialect.xiaozhi_identity import BadIdentity, Identity, read_identity, read_version
 from relayd.dialect.xiaozhi_tokens import (
@@ -42,6 +43,7 @@ _FROM: Final = "from"
 _ONCE: Final = frozenset({DEVICE_ID, CLIENT_ID, AUTHORIZATION, _FROM})
 _CHALLENGE: Final = (("WWW-Authenticate", "Bearer"),)
 _PATTERNS_KEPT: Final = 64
+_ANY: Final = "*"
 
 _MISSING: Final = Refusal(
     RefusalCode.MISSING_API_KEY,
@@ -154,6 +156,11 @@ def _compiled(patterns: tuple[str, ...]) -> Patterns:
     return Patterns.of(pattern.lower() for pattern in patterns)
 
 
+@functools.lru_cache(maxsize=_PATTERNS_KEPT)
+def _exactly(patterns: tuple[str, ...]) -> Patterns:
+    return Patterns.of(patterns)
+
+
 def price_name(account_name: str) -> str:
     """The name under which a server has its price: devices name no model."""
     return f"{Dialect.XIAOZHI}/{account_name}"
@@ -229,7 +236,7 @@ def _decide(
     tag = tag_of(head)
     if isinstance(tag, Refusal):
         return tag
-    serving = [each for each in snapshot.accounts if serves(each, device_id)]
+    serving = [each for each in snapshot.accounts if serves(each, device_id, key.tenant, None)]
     if key.budget_nano and serving:
         prices = snapshot.prices
         if not any(prices.find(price_name(each.name)) is not None for each in serving):
@@ -237,11 +244,38 @@ def _decide(
     return None
 
 
-def serves(account: Account, device_id: str) -> bool:
-    """Whether an account is a server of this device, and switched on."""
-    if not (account.enabled and account.speaks(Dialect.XIAOZHI)):
-        return False
-    return matches_device(account.xiaozhi.devices, device_id)
+def serves(account: Account, device_id: str, tenant: str, build: Build | None) -> bool:
+    """Whether an account is a server of this device, and switched on.
+
+    Args:
+        account: The server's.
+        device_id: Of the device.
+        tenant: Whose it is; the name of a tenant has one spelling.
+        build: What it is; ``None`` asks for the servers that it has whatever it is.
+    """
+    own = account.xiaozhi
+    return (
+        account.enabled
+        and account.speaks(Dialect.XIAOZHI)
+        and matches_device(own.devices, device_id)
+        and _exactly(own.tenants).matches(tenant)
+        and (build is None or _matches_build(own, build))
+    )
+
+
+def asks_build(account: Account) -> bool:
+    """Whether an account looks at what a device is."""
+    own = account.xiaozhi
+    return _ANY not in own.boards or _ANY not in own.firmware
+
+
+def _matches_build(own: DeviceServerSettings, build: Build) -> bool:
+    """What is not known is matched by all, and by nothing else."""
+    firmware = (build.firmware,) if build.firmware else ()
+    return all(
+        _ANY in patterns or any(_compiled(patterns).matches(each.lower()) for each in said)
+        for patterns, said in ((own.boards, build.boards), (own.firmware, firmware))
+    )
 
 
 def _tag(head: Head) -> str | None:

@@ -23,6 +23,7 @@ from relayd.pool.parting import Partings
 from relayd.session.books import Books
 from relayd.session.connecting import Connector
 from relayd.session.xiaozhi.admission import XiaozhiGrant
+from relayd.session.xiaozhi.allowance import Allowances
 from relayd.session.xiaozhi.asking import DeviceBusy
 from relayd.session.xiaozhi.dialling import Means
 from relayd.session.xiaozhi.session import XiaozhiSession
@@ -78,6 +79,7 @@ class DeviceDesk:
     Attributes:
         snapshot: The configuration in force; :meth:`apply` changes it.
         means: What servers are found with.
+        allowances: What each device may use.
     """
 
     reactor: Reactor
@@ -86,8 +88,13 @@ class DeviceDesk:
     books: Books
     means: Means
     snapshot: Snapshot
+    allowances: Allowances = attrs.field(init=False)
     _sessions: dict[tuple[str, str], XiaozhiSession] = attrs.field(factory=dict, init=False)
     _sockets: dict[tuple[str, str], trio.Event] = attrs.field(factory=dict, init=False)
+
+    @allowances.default
+    def _of_the_limits(self) -> Allowances:
+        return Allowances(limits=self.books.limits)
 
     @classmethod
     def of(

@@ -14,15 +14,19 @@ from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key, Snapshot
 from relayd.core.refusals import RefusalCode
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.dialect.xiaozhi_tokens import server_token
 from relayd.dialect.xiaozhi_usage import AudioTally
 from relayd.observe.bus import SessionFacts, UpstreamConnected
+from relayd.observe.events import LogEvent
+from relayd.observe.logs import get_logger
 from relayd.routing.classify import Failure, FailureKind, unreachable
 from relayd.routing.roster import Seat
 from relayd.routing.scheduler import Demand
 from relayd.session.attempts import AttemptFailed, failed_over
 from relayd.session.connecting import Connector, Opened, Wish
+from relayd.session.xiaozhi.admission import asks_build
 from relayd.session.xiaozhi.doubts import Doubts
 from relayd.session.xiaozhi.routing import is_full, take_seat
 from relayd.session.xiaozhi.tokens import ServerTokens
@@ -30,6 +34,8 @@ from relayd.session.xiaozhi.websocket import Surroundings, Terms, WebSocketCarri
 from relayd.state.store import StoreError
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.errors import DialErrorKind
+
+log = get_logger()
 
 
 @attrs.frozen(kw_only=True)
@@ -88,6 +94,20 @@ class Means:
             return Credential(token=None, accounts_own=False)
         return Credential(token=key.reveal(), accounts_own=True)
 
+    async def build(self, identity: Identity) -> Build:
+        """What a device is. The store is asked only where a server is for some kinds alone.
+
+        While the store is away the device is one of which nothing is known.
+        """
+        serving = self.connector.roster.serving(Dialect.XIAOZHI, None)
+        if not any(asks_build(standing.account) for standing in serving):
+            return UNKNOWN
+        try:
+            return await self.tokens.find_build(identity)
+        except StoreError as error:
+            log.error(LogEvent.STATE_FAILED, message=str(error))
+            return UNKNOWN
+
 
 @attrs.define(eq=False, kw_only=True)
 class WebSocketFinder:
@@ -112,6 +132,7 @@ class WebSocketFinder:
     message_max_bytes: int
     on_blocked: Callable[[Endpoint], None]
     full: bool = attrs.field(default=False, init=False)
+    _build: Build = attrs.field(default=UNKNOWN, init=False)
     _tried: set[str] = attrs.field(factory=set, init=False)
     _last: set[str] = attrs.field(factory=set, init=False)
     _failed: tuple[AttemptFailed, SessionFacts] | None = attrs.field(default=None, init=False)
@@ -131,12 +152,14 @@ class WebSocketFinder:
     async def find(self, deadline: float) -> WebSocketCarrier | None:
         """See :class:`~relayd.session.xiaozhi.carrier.Finder`."""
         began = trio.current_time()
+        self._build = await self.means.build(self.identity)
         while (now := trio.current_time()) < deadline:
             seat = take_seat(
                 self.means.connector.roster,
                 self.identity.device_id,
                 self.key,
                 self._prices,
+                build=self._build,
                 now=now,
                 tried=self._tried,
                 last=self._last,
@@ -155,7 +178,9 @@ class WebSocketFinder:
 
     def _has_no_room(self, now: float) -> bool:
         roster = self.means.connector.roster
-        return is_full(roster, self.identity.device_id, self.key, self._prices, now=now)
+        return is_full(
+            roster, self.identity.device_id, self.key, self._prices, build=self._build, now=now
+        )
 
     @property
     def _prices(self) -> PriceBook:

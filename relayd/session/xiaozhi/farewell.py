@@ -22,6 +22,17 @@ CLOSE_WAIT_S: Final = 10.0
 """How long a device gets to answer its Close; CLOSE_GRACE_S where relayd stops, or where the device
 has another socket, so that this one is most likely dead."""
 
+DEVICE_TEXTS: Final = CLOSE_TEXTS | {
+    Reason.FIRST_MESSAGE_TIMEOUT: "no hello came; say it behind the 101",
+    Reason.FIRST_FRAME_TIMEOUT: "no server answered the hello; try again later",
+    Reason.UPSTREAM_REFUSED: "the servers refused this device",
+    Reason.UPSTREAM_LOST: "the server's connection was lost",
+    Reason.RECONNECTS_EXHAUSTED: "servers were lost too often; try again later",
+    Reason.DEVICE_REPLACED: "the device has connected again",
+    Reason.POLICY: "the rules of this relay do not let the device go on",
+}
+"""What a device is told where the verdict has no message of its own."""
+
 _PEERS_OWN: Final = frozenset({Reason.CLIENT_CLOSED, Reason.UPSTREAM_CLOSED})
 _EMOTION: Final = "sad"
 
@@ -64,7 +75,7 @@ def client_words(verdict: Verdict) -> tuple[int | None, str]:
     """Code and reason of the device's Close: what its server said, where that has ended it."""
     if verdict.reason in _PEERS_OWN:
         return verdict.code, verdict.text
-    text = verdict.message or CLOSE_TEXTS.get(verdict.reason or Reason.KILLED, "")
+    text = verdict.message or DEVICE_TEXTS.get(verdict.reason or Reason.KILLED, "")
     if verdict.message and verdict.sender is Side.UPSTREAM:
         text = f"the server erred: {text}"
     return verdict.ending.client_code, text
@@ -82,7 +93,7 @@ def last_words(verdict: Verdict, session_id: str) -> bytes:
     if verdict.ending.error_type is None:
         return b""
     reason = verdict.reason or Reason.KILLED
-    message = verdict.message or CLOSE_TEXTS.get(reason, reason.value)
+    message = verdict.message or DEVICE_TEXTS.get(reason, reason.value)
     return alert("Error", message, _EMOTION, session_id)
 
 

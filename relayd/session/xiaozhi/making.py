@@ -11,7 +11,7 @@ from relayd.config.dialects import XiaozhiKeepalive
 from relayd.config.providers import Dialect
 from relayd.config.schema import LimitSettings, Timeouts
 from relayd.config.snapshot import Snapshot
-from relayd.config.xiaozhi import XiaozhiSettings
+from relayd.config.xiaozhi import TEXTS_AT_ONCE, XiaozhiSettings
 from relayd.dialect.xiaozhi_rules import MachineSettings
 from relayd.dialect.xiaozhi_state import Machine
 from relayd.observe.bus import SessionFacts
@@ -63,6 +63,7 @@ def make_session(
         tag=grant.tag,
         usage=machine.conversation.usage,
         facts=facts,
+        use=desk.allowances.use_of(grant.key.tenant, granted.identity.device_id, own),
     )
     reporter = Reporter(
         facts=facts, bus=desk.bus, meter=meter, timing=timing, account_failed=_judged_elsewhere
@@ -96,6 +97,8 @@ def _machine(
         reconnects_max=settings.reconnects_max,
         hello_s=settings.hello_s,
         device_version=granted.version,
+        texts_per_s=settings.device_messages_per_s,
+        texts_at_once=TEXTS_AT_ONCE,
     )
     return Machine(rules, desk.hold, now)
 

@@ -27,6 +27,7 @@ from relayd.session.books import LEDGER_UNAVAILABLE, NOT_PRICED, Books, Leave, s
 from relayd.session.entries import Entry, milliseconds, row_of
 from relayd.session.limits import Hold
 from relayd.session.xiaozhi.admission import price_name
+from relayd.session.xiaozhi.allowance import DeviceUse, unlimited
 
 SOURCE: Final = "device"
 
@@ -55,6 +56,8 @@ class DeviceMeter:
     Attributes:
         usage: What was used, as the dialect counts it.
         facts: Whose session it is, at the account of now.
+        use: What is counted of the device itself.
+        hello_ms: From the device's hello to the server's, once it is known.
         leave: Ends the session when no turn runs any more; set by the session.
         charged: Hears of each row.
     """
@@ -65,6 +68,8 @@ class DeviceMeter:
     tag: str | None
     usage: UsageMeter
     facts: SessionFacts
+    use: DeviceUse
+    hello_ms: float | None = None
     leave: Leave = stay
     charged: Callable[[Row], None] = unheard
     tokens_in: int = attrs.field(default=0, init=False)
@@ -76,6 +81,9 @@ class DeviceMeter:
     _paid_s: float = attrs.field(default=0.0, init=False)
     """Of the audio that no turn has reported yet."""
     _look_at: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.use.exceeded = self.too_fast
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -90,13 +98,14 @@ class DeviceMeter:
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
             if self._unpaid_s() >= AUDIO_MAX_S:
-                self._put_audio("running")
+                self.settle("running")
         return self._look_at
 
     def turn_begun(self) -> None:
         """A turn runs. Servers begin them, so what does not fit ends the session behind it."""
         if not self.books.ledger.accepts_turns:
             self.leave(Reason.OVERLOAD, LEDGER_UNAVAILABLE)
+        self.use.turn_begun()
         limits = self.books.limits
         if self._hold is None and limits.needs_asking(self.key):
             self._hold = limits.begin_turn(self.key, 0, self.exhausted, self.too_fast)
@@ -113,6 +122,10 @@ class DeviceMeter:
             seconds=round(max(report.audio_in_s + report.audio_out_s - self._paid_s, 0.0), 3),
             ttft_ms=None if first is None else milliseconds(first),
             duration_ms=milliseconds(report.ended_at - report.started_at),
+            audio_in_s=round(report.audio_in_s, 3),
+            audio_out_s=round(report.audio_out_s, 3),
+            hello_ms=self.hello_ms,
+            stt_ms=None if report.stt_s is None else milliseconds(report.stt_s),
         )
         self._paid_s = 0.0
         hold, self._hold = self._hold, None
@@ -120,11 +133,12 @@ class DeviceMeter:
 
     def ended(self, reason: str, now: float) -> Receipt | None:
         """See :class:`~relayd.session.reporter.Account`: the row is of audio of no turn."""
-        receipt = self._put_audio(reason)
+        receipt = self.settle(reason)
         if self._hold is not None:
             self._hold.void()
             self._hold = None
         self.leave, self.charged = stay, unheard  # those refer to this
+        self.use.exceeded = unlimited
         return receipt
 
     def exhausted(self, refuse: Refuse) -> None:
@@ -132,7 +146,7 @@ class DeviceMeter:
         self.leave(Reason.BUDGET_EXHAUSTED, refuse)
 
     def too_fast(self, refuse: Refuse) -> None:
-        """The key has had more turns than it may in a minute."""
+        """The key, or the device, has had more than it may in its time."""
         self.leave(Reason.POLICY, refuse)
 
     def _unpaid_s(self) -> float:
@@ -140,8 +154,8 @@ class DeviceMeter:
         totals = self.usage.totals()
         return totals.unreported_in_s + totals.unreported_out_s - self._paid_s
 
-    def _put_audio(self, reason: str) -> Receipt | None:
-        """A row of audio that no row has; ``None`` where there is none."""
+    def settle(self, reason: str) -> Receipt | None:
+        """Put a row of audio that no row has; ``None`` where there is none."""
         seconds = round(self._unpaid_s(), 3)
         if seconds <= 0:
             return None
@@ -162,6 +176,7 @@ class DeviceMeter:
         row = row_of(self.facts, self.tag, entry, None, cost_nano)
         receipt = self.books.ledger.put(row)
         self.charged(row)
+        self.use.passed(entry.seconds or 0.0)
         limits = self.books.limits
         if hold is not None:
             hold.settle(cost_nano or 0, 0, entry.ended_at)

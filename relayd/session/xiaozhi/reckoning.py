@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from relayd.core.endings import Reason
+from relayd.dialect.xiaozhi_actions import ContextLost
 from relayd.dialect.xiaozhi_state import Machine
 from relayd.dialect.xiaozhi_usage import TurnReport
+from relayd.session.entries import milliseconds
 from relayd.session.reporter import Reporter
 from relayd.session.verdict import Verdict
 from relayd.session.xiaozhi.metering import DeviceMeter, reason_of
 from relayd.session.xiaozhi.telling import DeviceTeller
+
+_LOST: Final = "failed"
+"""How audio of no turn ended whose server was lost, in the words of all dialects."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -40,6 +47,15 @@ class Reckoning:
         reporter.timing = attrs.evolve(reporter.timing, connect_ms=connect_ms)
         self.meter.facts = reporter.facts
 
+    def server_lost(self, step: ContextLost) -> None:
+        """What was used at the account of now is charged to it, before another one is.
+
+        That is also what the device has said and nobody has understood: no other server hears it.
+        """
+        self.look()
+        self.meter.settle(_LOST)
+        self.teller.context_lost(step)
+
     def look(self) -> None:
         """Tell of turns that have begun or ended, and of the hello once it is answered."""
         hello_s, usage = self.machine.hello_s, self.machine.conversation.usage
@@ -48,6 +64,7 @@ class Reckoning:
             timing = attrs.evolve(self.reporter.timing, first_frame_ms=hello_s * 1000)
             self.reporter.timing = timing
             self.teller.greeted(hello_s)
+            self.meter.hello_ms = milliseconds(hello_s)
         for report in usage.reports:
             self._begin()
             self._end(report)

@@ -15,6 +15,7 @@ from relayd.config.pricebook import PriceBook
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account, Key
 from relayd.core.refusals import RefusalCode
+from relayd.dialect.xiaozhi_build import Build
 from relayd.routing.roster import Roster, Seat
 from relayd.routing.scheduler import Demand, choose, why_none
 from relayd.session.xiaozhi.admission import price_name, serves
@@ -27,19 +28,22 @@ def preference(device_id: str, accounts: Collection[Account]) -> list[Account]:
     return sorted(accounts, key=lambda each: (each.priority, -_score(device_id, each), each.name))
 
 
-def servers_of(roster: Roster, device_id: str, key: Key, prices: PriceBook) -> list[Account]:
+def servers_of(
+    roster: Roster, device_id: str, key: Key, prices: PriceBook, *, build: Build
+) -> list[Account]:
     """The servers that are a device's, in its order, whether they take a session now or not.
 
     Args:
         roster: The accounts; those that are switched off are left out.
         device_id: Whose order counts.
-        key: With a budget, only servers that have a price will do.
+        key: Of its tenant's; with a budget, only servers that have a price will do.
         prices: They stand here.
+        build: What the device is.
     """
     serving = [
         standing.account
         for standing in roster.serving(Dialect.XIAOZHI, None)
-        if serves(standing.account, device_id)
+        if serves(standing.account, device_id, key.tenant, build)
     ]
     if key.budget_nano:
         serving = [each for each in serving if prices.find(price_name(each.name)) is not None]
@@ -52,6 +56,7 @@ def take_seat(
     key: Key,
     prices: PriceBook,
     *,
+    build: Build,
     now: float,
     tried: Collection[str] = (),
     last: Collection[str] = (),
@@ -61,8 +66,9 @@ def take_seat(
     Args:
         roster: The accounts.
         device_id: Whose order counts.
-        key: With a budget, only servers that have a price will do.
+        key: Of its tenant's; with a budget, only servers that have a price will do.
         prices: They stand here.
+        build: What the device is.
         now: Seconds.
         tried: Names of servers that were asked already.
         last: Names of those that come behind all others.
@@ -70,7 +76,7 @@ def take_seat(
     Returns:
         A seat, which the caller must release; ``None`` where there is none.
     """
-    ordered = servers_of(roster, device_id, key, prices)
+    ordered = servers_of(roster, device_id, key, prices, build=build)
     for account in sorted(ordered, key=lambda each: each.name in last):
         demand = Demand(Dialect.XIAOZHI, account=account.name)
         seat = choose(roster, demand, now=now, random_unit=0.0, tried=tried)
@@ -79,14 +85,16 @@ def take_seat(
     return None
 
 
-def is_full(roster: Roster, device_id: str, key: Key, prices: PriceBook, *, now: float) -> bool:
+def is_full(
+    roster: Roster, device_id: str, key: Key, prices: PriceBook, *, build: Build, now: float
+) -> bool:
     """Whether a session that ends would make room for a device that :func:`take_seat` has no seat
     for; the arguments are the same.
     """
     return any(
         why_none(roster, Demand(Dialect.XIAOZHI, account=account.name), now=now).code
         is RefusalCode.ACCOUNT_BUSY
-        for account in servers_of(roster, device_id, key, prices)
+        for account in servers_of(roster, device_id, key, prices, build=build)
     )
 
 

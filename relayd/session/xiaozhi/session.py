@@ -187,8 +187,9 @@ class XiaozhiSession(Living):
         self.asking.reboot()
 
     def alert(self, status: str, message: str, emotion: str) -> None:
-        """See :class:`~relayd.session.xiaozhi.asking.Asking`."""
+        """See :class:`~relayd.session.xiaozhi.asking.Asking`; the bus is told that it was done."""
         self.asking.alert(status, message, emotion)
+        self.teller.alerted()
 
     # -- the device
 
@@ -272,7 +273,7 @@ class XiaozhiSession(Living):
             case Part():
                 self.servers.part(step, now)
             case ContextLost():
-                self.teller.context_lost(step)
+                self._reckoning.server_lost(step)
             case Rejoined():
                 self.teller.rejoined(step)
             case End(reason, message, code):

@@ -12,6 +12,8 @@ from relayd.dialect.xiaozhi_actions import ContextLost, Rejoined
 from relayd.dialect.xiaozhi_usage import Totals, TurnReport
 from relayd.observe.bus import (
     Bus,
+    DeviceCommand,
+    DeviceCommanded,
     DeviceContextLost,
     DeviceEnded,
     DeviceGreeted,
@@ -48,6 +50,12 @@ class DeviceTeller:
     def greeted(self, hello_s: float) -> None:
         """The device's hello has been answered, so long after it came."""
         self.bus.publish(DeviceGreeted(session=self.facts(), hello_ms=milliseconds(hello_s)))
+
+    def alerted(self) -> None:
+        """An operator's message has been sent to the device, to it alone or to all."""
+        alert = DeviceCommand.ALERT
+        event = DeviceCommanded(session=self.facts(), device_id=self.device_id, command=alert)
+        self.bus.publish(event)
 
     def context_lost(self, step: ContextLost) -> None:
         """A server was lost, and the dialogue that it remembered."""
@@ -126,6 +134,7 @@ class DeviceTeller:
                 speaking_ms=_ms(report.speaking_s),
                 gaps=report.gaps_out,
                 calls=report.calls,
+                calls_ms=tuple(map(milliseconds, report.calls_s)),
             )
         )
 
@@ -184,6 +193,7 @@ def _write_turn(facts: SessionFacts, report: TurnReport, charge: Charge, reason:
         cost_usd=charge.cost_usd,
         reason=reason,
         tool_calls=report.calls,
+        calls_ms=_ms(max(report.calls_s, default=None)),
         audio_in_s=round(report.audio_in_s, 3),
         audio_out_s=round(report.audio_out_s, 3),
         stt_ms=_ms(report.stt_s),

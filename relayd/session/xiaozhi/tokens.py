@@ -1,8 +1,10 @@
-"""The tokens that servers gave for devices: kept here, since a device holds relayd's own alone.
+"""What servers and devices have said at ``/xiaozhi/ota/`` that sessions need.
 
+The tokens that servers gave for devices are kept here, since a device holds relayd's own alone.
 They are learned from a server's answer to a device that asks for its settings, and presented when
-relayd dials that server for it. Where they stand is the store's matter: in memory they go with the
-process, and a device gets a new one when it asks for its settings again.
+relayd dials that server for it. What a device said there that it is decides which servers those
+are. Where it stands is the store's matter: in memory it goes with the process, and a device brings
+it anew when it asks for its settings again.
 
 Anybody may ask for settings, and by any id. So the token of a device that has come here since is
 kept for longer than that of one which never has, and a store that forgets what expires first lets
@@ -16,6 +18,7 @@ from typing import Final
 
 import attrs
 
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.dialect.xiaozhi_ota import TOKEN_MAX_CHARS
 from relayd.state.store import Store
@@ -24,6 +27,7 @@ KNOWN_FACTOR: Final = 2
 """How much longer the token is kept of a device that has come here."""
 
 _PREFIX: Final = "xiaozhi.token"
+_BUILD: Final = "xiaozhi.build"
 
 
 @attrs.frozen
@@ -31,7 +35,7 @@ class _Kept:
     """A token as it stands in the store.
 
     Attributes:
-        token: As it came.
+        token: As it came; of what a device is, as that is written.
         ttl_s: How long it is worth keeping, in seconds.
         is_known: Whether its device has come here.
     """
@@ -77,11 +81,7 @@ class ServerTokens:
             StoreError: It is not kept.
         """
         assert len(token) <= TOKEN_MAX_CHARS, "what is longer was refused when it was read"
-        key = _key(account_name, identity)
-        before = await self.store.get(key)
-        is_known = before is not None and _Kept.read(before).is_known
-        kept = _Kept(token, ttl_s, is_known)
-        await self.store.put(key, kept.written(), ttl_s=kept.lasts_s)
+        await self._keep(_key(account_name, identity), token, ttl_s)
 
     async def find(self, account_name: str, identity: Identity) -> str | None:
         """What a server gave for a device that has come; ``None`` where nothing is known of it.
@@ -91,7 +91,33 @@ class ServerTokens:
         Raises:
             StoreError: It cannot be said.
         """
-        key = _key(account_name, identity)
+        return await self._find(_key(account_name, identity))
+
+    async def keep_build(self, identity: Identity, build: Build, *, ttl_s: float) -> None:
+        """Keep what a device has said that it is, as :meth:`keep` does; nothing is not kept.
+
+        Raises:
+            StoreError: It is not kept.
+        """
+        if build != UNKNOWN:
+            await self._keep(_key_of_build(identity), build.written().decode(), ttl_s)
+
+    async def find_build(self, identity: Identity) -> Build:
+        """What a device that has come is, as it last said, as :meth:`find` does.
+
+        Raises:
+            StoreError: It cannot be said.
+        """
+        found = await self._find(_key_of_build(identity))
+        return UNKNOWN if found is None else Build.read(found.encode())
+
+    async def _keep(self, key: str, text: str, ttl_s: float) -> None:
+        before = await self.store.get(key)
+        is_known = before is not None and _Kept.read(before).is_known
+        kept = _Kept(text, ttl_s, is_known)
+        await self.store.put(key, kept.written(), ttl_s=kept.lasts_s)
+
+    async def _find(self, key: str) -> str | None:
         found = await self.store.get(key)
         if found is None:
             return None
@@ -102,6 +128,14 @@ class ServerTokens:
 
 
 def _key(account_name: str, identity: Identity) -> str:
-    # A digest: ids are the peer's words, and a key of the store has a length.
+    return f"{_PREFIX}:{account_name}:{_digest(identity)}"
+
+
+def _key_of_build(identity: Identity) -> str:
+    return f"{_BUILD}:{_digest(identity)}"
+
+
+def _digest(identity: Identity) -> str:
+    # Ids are the peer's words, and a key of the store has a length.
     who = f"{identity.device_id}|{identity.client_id}".encode()
-    return f"{_PREFIX}:{account_name}:{hashlib.sha256(who).hexdigest()}"
+    return hashlib.sha256(who).hexdigest()

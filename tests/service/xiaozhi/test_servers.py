@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Account
+from relayd.dialect.xiaozhi_build import Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.observe.bus import AccountFailed
 from relayd.observe.events import LogEvent
@@ -191,3 +192,21 @@ async def test_what_relayd_lacks_is_no_server_s_fault(
     reply = await stage.ask()
 
     assert (reply.status, stage.facts.reason) == (503, "overload")
+
+
+async def test_the_server_of_a_devices_board_is_asked_also_when_it_says_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.play(monkeypatch)
+    boxes = attrs.evolve(server("boxes", boards=("esp-box",)), priority=-1)
+    others = attrs.evolve(server("others", tenants=("nobody",)), priority=-2)
+    stage.accounts = (server("kitchen"), boxes, others)
+    stage.scripts = {f"{each.name}.test": says(HANDED_OUT) for each in stage.accounts}
+    body = json.dumps({"board": {"type": "esp-box"}, "application": {"version": "2.0"}}).encode()
+
+    for question in (b"{}", body, b"{}"):
+        assert (await stage.ask(body=question)).status == 200
+
+    assert [heard.host for heard in stage.heard] == ["kitchen.test", "boxes.test", "boxes.test"]
+    build = await stage.tokens.find_build(Identity(DEVICE, CLIENT))
+    assert build == Build(("esp-box",), "2.0")

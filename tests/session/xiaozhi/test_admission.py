@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from typing import Any
 from urllib.parse import quote
 
 import attrs
@@ -16,6 +17,7 @@ from relayd.config.secret import KeyDigest, Secret
 from relayd.config.snapshot import Snapshot
 from relayd.config.xiaozhi import DeviceServerSettings, XiaozhiSettings
 from relayd.core.refusals import RefusalCode
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.dialect.xiaozhi_tokens import device_token
 from relayd.protocol.head import parse_head
@@ -183,6 +185,34 @@ def test_an_account_serves_the_devices_that_it_names() -> None:
     settings = attrs.evolve(SERVER, xiaozhi=DeviceServerSettings(devices=("AA:*",)))
     (account,) = Snapshot.of(attrs.evolve(snapshot().settings, accounts=(settings,))).accounts
 
-    assert serves(account, MAC)
-    assert not serves(account, "bb:bb:cc:dd:ee:01")
-    assert not serves(attrs.evolve(account, enabled=False), MAC)
+    assert serves(account, MAC, "t", UNKNOWN)
+    assert not serves(account, "bb:bb:cc:dd:ee:01", "t", UNKNOWN)
+    assert not serves(attrs.evolve(account, enabled=False), MAC, "t", UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "build", "is_served"),
+    [
+        ({}, UNKNOWN, True),
+        ({"boards": ("*",), "firmware": ("*",)}, Build(("x",), "1"), True),
+        ({"boards": ("ESP-box*",)}, Build(("wifi", "esp-BOX-3")), True),
+        ({"boards": ("esp-box*",)}, Build(("wifi",)), False),
+        ({"boards": ("esp-box*",)}, UNKNOWN, False),
+        ({"boards": ("**",)}, UNKNOWN, False),
+        ({"firmware": ("2.*",)}, Build(("wifi",), "2.0.1"), True),
+        ({"firmware": ("2.*",)}, Build(("wifi",), "1.9"), False),
+        ({"firmware": ("2.*",)}, Build(("wifi",)), False),
+        ({"boards": ("wifi",), "firmware": ("2.*",)}, Build(("other",), "2.0"), False),
+        ({"tenants": ("t", "u")}, UNKNOWN, True),
+        ({"tenants": ("T",)}, UNKNOWN, False),
+        ({"boards": ("esp-box*",)}, None, True),
+        ({"tenants": ("T",)}, None, False),
+    ],
+)
+def test_an_account_serves_what_its_patterns_are_for(
+    settings: dict[str, Any], build: Build | None, is_served: bool
+) -> None:
+    (account,) = snapshot().accounts
+    account = attrs.evolve(account, xiaozhi=DeviceServerSettings(**settings))
+
+    assert serves(account, MAC, "t", build) is is_served

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from relayd.config.secret import Secret
 from relayd.config.snapshot import Account
 from relayd.config.xiaozhi import DeviceServerSettings
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.observe.bus import AccountFailed, UpstreamConnected
 from relayd.observe.events import LogEvent
@@ -95,3 +96,45 @@ async def test_each_server_that_is_connected_is_told(
 
     (told,) = stage.of(UpstreamConnected)
     assert told.session.account == "one"
+
+
+async def test_a_device_goes_to_the_server_of_its_board(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    await stage.server()
+    boxes = await stage.server("two", DeviceServerSettings(boards=("esp-box",)), priority=-1)
+    await stage.desk.tokens.keep_build(DEVICE, Build(("esp-box",)), ttl_s=60.0)
+
+    device, _ = await stage.talking(boxes)
+
+    assert device.session.presence(trio.current_time()).account == "two"
+
+
+async def test_while_the_store_is_away_nothing_is_known_of_a_device(
+    autojump_clock: MockClock,
+    stage: Stage,
+    log_lines: LogLines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = await stage.server()
+    await stage.server("two", DeviceServerSettings(boards=("esp-box",)), priority=-1)
+
+    async def away(key: str) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        raise StoreError("away")
+
+    monkeypatch.setattr(stage.store, "get", away)
+
+    await stage.talking(one)
+
+    (line,) = log_lines.of(LogEvent.STATE_FAILED)
+    assert line["message"] == "away"
+
+
+async def test_the_store_is_not_asked_where_no_server_looks_at_it(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    await stage.server()
+    await stage.desk.tokens.keep_build(DEVICE, Build(("esp-box",)), ttl_s=60.0)
+
+    assert await stage.desk.means.build(DEVICE) == UNKNOWN

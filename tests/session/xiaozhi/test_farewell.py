@@ -6,15 +6,48 @@ import json
 
 import pytest
 
-from relayd.core.endings import Reason, Side
+from relayd.core.endings import ENDINGS, Reason, Side
+from relayd.dialect.xiaozhi_rules import HANGUP_REASONS
 from relayd.session.closing import Closed
 from relayd.session.xiaozhi.farewell import (
+    DEVICE_TEXTS,
     client_words,
     last_words,
     note_peers_code,
     server_code,
 )
 from tests.session.ends import fallen
+
+PEERS_OWN = {Reason.CLIENT_CLOSED, Reason.UPSTREAM_CLOSED}
+"""The Close is the peer's, word for word."""
+
+WITH_A_MESSAGE = {
+    *(Reason.PROTOCOL_ERROR_CLIENT, Reason.PROTOCOL_ERROR_UPSTREAM, Reason.BAD_UTF8),
+    *(Reason.TOO_BIG, Reason.CONTROL_FLOOD),
+}
+"""A rule of the protocol was broken; the verdict says which one."""
+
+OF_OTHERS = {
+    *(Reason.DUPLICATE_TYPE, Reason.UNSUPPORTED_DATA, Reason.CLIENT_SLOW),
+    *(Reason.TOKEN_REFUSED, Reason.SESSIONS_EXCEEDED, Reason.TOPICS_EXCEEDED),
+}
+"""No device's session ends so."""
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - PEERS_OWN - WITH_A_MESSAGE - OF_OTHERS))
+def test_no_device_is_told_a_code_alone(reason: Reason) -> None:
+    code, text = client_words(fallen(reason))
+    words = last_words(fallen(reason), "s-1")
+
+    assert text == DEVICE_TEXTS[reason]
+    assert code == ENDINGS[reason].client_code
+    if words:
+        assert json.loads(words)["message"] == text
+
+
+def test_every_way_to_give_up_servers_has_its_words() -> None:
+    assert set(HANGUP_REASONS.values()) <= set(DEVICE_TEXTS)
+    assert len({DEVICE_TEXTS[reason] for reason in HANGUP_REASONS.values()}) == 3
 
 
 @pytest.mark.parametrize(

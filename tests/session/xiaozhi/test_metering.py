@@ -13,13 +13,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from relayd.config.pricebook import Price, PriceBook
+from relayd.config.xiaozhi import XiaozhiSettings
 from relayd.dialect.xiaozhi_usage import TurnEnd, TurnReport
 from relayd.observe.bus import DeviceTurnEnded, SessionEnded, UsageCharged
 from relayd.observe.events import LogEvent
 from relayd.session.xiaozhi import metering
 from relayd.session.xiaozhi.metering import LOOK_EVERY_S, reason_of
 from tests.conftest import LogLines
-from tests.session.xiaozhi.stage import OPUS, Device, Peer, Stage
+from tests.session.xiaozhi.stage import MAC, OPUS, Device, Peer, Stage
 
 HEARD = {"type": "stt", "text": "hi", "session_id": "s-1"}
 SPOKE = {"type": "tts", "state": "stop", "session_id": "s-1"}
@@ -201,3 +202,58 @@ def test_turns_end_in_the_words_of_all_dialects(ended_by: TurnEnd, reason: str) 
     )
 
     assert reason_of(report, "drain") == reason
+
+
+async def test_a_turn_tells_how_long_its_calls_of_tools_took(
+    autojump_clock: MockClock, stage: Stage, log_lines: LogLines
+) -> None:
+    device, server = await stage.talking(await stage.server())
+    envelope = {"type": "mcp", "session_id": "s-1"}
+
+    for number, took_s in ((1, 0.2), (2, 0.4)):
+        asked = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {}}
+        await server.say(envelope | {"payload": asked})
+        assert (await device.text())["payload"] == asked
+        await trio.sleep(took_s)
+        await device.say(envelope | {"payload": {"jsonrpc": "2.0", "id": number, "result": {}}})
+        await server.text()
+    await a_turn(device, server)
+
+    (ended,) = stage.of(DeviceTurnEnded)
+    assert (ended.calls, ended.calls_ms) == (2, (200.0, 400.0))
+    (line,) = log_lines.of(LogEvent.TURN_ENDED)
+    assert line["calls_ms"] == 400.0
+
+
+async def test_a_devices_own_limit_of_turns_ends_its_session_behind_the_turn(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    stage.settings = XiaozhiSettings(device_turns_per_minute=1)
+    device, server = await stage.talking(await stage.server())
+
+    await a_turn(device, server)
+    assert not device.over.is_set()
+    await a_turn(device, server)
+
+    assert await device.closes() == 1008
+    assert await device.ended() == "policy"
+    assert [row.entry for row in stage.ledger.rows] == ["turn:1", "turn:2"]
+    assert await stage.desk.allowances.deny("dev", MAC, stage.settings) is not None
+
+
+async def test_a_devices_audio_of_a_day_ends_its_session_behind_the_turn(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    stage.settings = XiaozhiSettings(device_audio_s_per_day=0.2)
+    device, server = await stage.talking(await stage.server())
+
+    await a_turn(device, server)
+    assert await stage.desk.allowances.deny("dev", MAC, stage.settings) is None
+    await a_turn(device, server)
+
+    assert await device.closes() == 1008
+    assert await device.ended() == "policy"
+    refusal = await stage.desk.allowances.deny("dev", MAC, stage.settings)
+    assert refusal is not None
+    assert refusal.retry_after_s is not None
+    assert 0 < refusal.retry_after_s <= 86_400

@@ -11,6 +11,7 @@ from relayd.config.providers import Provider
 from relayd.config.snapshot import Account, Key
 from relayd.config.url import parse_base_url
 from relayd.config.xiaozhi import DeviceServerSettings
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.routing.roster import Roster, Seat
 from relayd.session.xiaozhi.routing import preference, take_seat
 
@@ -31,8 +32,11 @@ def seat(
     tried: tuple[str, ...] = (),
     last: tuple[str, ...] = (),
     key: Key = KEY,
+    build: Build = UNKNOWN,
 ) -> Seat | None:
-    return take_seat(roster, device_id, key, PriceBook(), now=0.0, tried=tried, last=last)
+    return take_seat(
+        roster, device_id, key, PriceBook(), build=build, now=0.0, tried=tried, last=last
+    )
 
 
 def firsts(accounts: list[Account]) -> dict[str, str]:
@@ -91,6 +95,29 @@ def test_only_servers_of_the_device_are_taken() -> None:
 
     assert seat(roster) is None
     assert seat(roster, "bb:00:00:00:00:01") is not None
+
+
+def test_servers_may_be_for_boards_firmware_and_tenants() -> None:
+    roster = Roster.of(
+        [
+            account("beta", xiaozhi=DeviceServerSettings(firmware=("2.1.*",))),
+            account("box", priority=1, xiaozhi=DeviceServerSettings(boards=("esp-box*",))),
+            account("guests", priority=2, xiaozhi=DeviceServerSettings(tenants=("guest",))),
+            account("all", priority=3),
+        ]
+    )
+    guest = attrs.evolve(KEY, tenant="guest")
+
+    def goes_to(build: Build, key: Key = KEY) -> str:
+        found = seat(roster, build=build, key=key)
+        assert found is not None
+        found.release()
+        return found.account.name
+
+    assert goes_to(UNKNOWN) == "all"
+    assert goes_to(UNKNOWN, guest) == "guests"
+    assert goes_to(Build(("lichuang",), "2.1.4")) == "beta"
+    assert goes_to(Build(("esp-box-3", "kitchen"), "2.0.0"), guest) == "box"
 
 
 def test_a_budget_goes_only_where_there_is_a_price() -> None:

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from relayd.dialect.xiaozhi_build import UNKNOWN, Build
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.session.xiaozhi.tokens import ServerTokens
 from relayd.state.memory import MemoryStore
@@ -69,3 +70,19 @@ async def test_a_server_that_wants_none_is_remembered_as_that() -> None:
     await tokens.keep("one", DEVICE, "", ttl_s=10.0)
 
     assert await tokens.find("one", DEVICE) == ""
+
+
+async def test_what_a_device_is_is_kept_like_its_token_and_beside_it(
+    autojump_clock: MockClock,
+) -> None:
+    tokens, build = ServerTokens(MemoryStore(trio.current_time)), Build(("a board", "b"), "2.0 x")
+    await tokens.keep("one", DEVICE, "secret", ttl_s=10.0)
+    await tokens.keep_build(DEVICE, build, ttl_s=10.0)
+
+    assert await tokens.find_build(DEVICE) == build
+    assert await tokens.find_build(Identity(DEVICE.device_id, "c-2")) == UNKNOWN
+    await trio.sleep(19.0)
+    await tokens.keep_build(DEVICE, UNKNOWN, ttl_s=10.0)  # it has said nothing this time
+    assert await tokens.find_build(DEVICE) == build
+    await trio.sleep(21.0)
+    assert await tokens.find_build(DEVICE) == UNKNOWN
