@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import partial
 
 import attrs
 import trio
@@ -30,11 +31,11 @@ from relayd.protocol.upgrade import check_upgrade
 from relayd.service.acceptor import SlowHeads
 from relayd.service.chat import ChatApi
 from relayd.service.entrance import DRAINING, read_head
-from relayd.service.entries.entry import Admitted, AnySession, Entry
-from relayd.service.entries.hub import HubEntry
-from relayd.service.entries.relayed import RelayedEntry
-from relayd.service.entries.responses import ResponsesEntry
-from relayd.service.entries.xiaozhi import XiaozhiEntry
+from relayd.service.entries.entry import AnySession, Entry, Opening, entry_of
+from relayd.service.entries.hub import HubOpening
+from relayd.service.entries.relayed import RelayedOpening
+from relayd.service.entries.responses import ResponsesOpening
+from relayd.service.entries.xiaozhi import XiaozhiOpening
 from relayd.service.hub.accounts import Accounts
 from relayd.service.hub.api import HubApi
 from relayd.service.hub.wiring import HubShared, api_of
@@ -44,12 +45,15 @@ from relayd.service.public import PublicApi
 from relayd.service.responses import ResponsesApi
 from relayd.service.visit import OnRefused, Refused, Visit, cut_off, nobody, refuse
 from relayd.service.xiaozhi.wiring import DevicesShared
+from relayd.session import admission
 from relayd.session.admission import Quota, RefusedAdmission
 from relayd.session.books import Books
 from relayd.session.chat.shared import ChatShared
 from relayd.session.connecting import Connector
+from relayd.session.hub import admission as hub_admission
 from relayd.session.responses.shared import Shared
 from relayd.session.routes import Route, find_route
+from relayd.session.xiaozhi import admission as device_admission
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
 
@@ -111,13 +115,15 @@ class Door:
             hold=self.hold,
             responses=self.responses,
         )
-        relayed = RelayedEntry(workshop, self.connector)
+        relayed = entry_of(admission.admit, partial(RelayedOpening, workshop, self.connector))
         self._entries = {
             Dialect.REALTIME: relayed,
             Dialect.PASSTHROUGH: relayed,
-            Dialect.RESPONSES: ResponsesEntry(workshop),
-            Dialect.HUB: HubEntry(self.hub.desk),
-            Dialect.XIAOZHI: XiaozhiEntry(self.devices.desk),
+            Dialect.RESPONSES: entry_of(admission.admit, partial(ResponsesOpening, workshop)),
+            Dialect.HUB: entry_of(hub_admission.admit, partial(HubOpening, self.hub.desk)),
+            Dialect.XIAOZHI: entry_of(
+                device_admission.admit, partial(XiaozhiOpening, self.devices.desk)
+            ),
         }
 
     def _hub_api(self) -> HubApi:
@@ -207,18 +213,21 @@ class Door:
             visit.settled = True
             await self.http.serve(visit, head)
             return None
-        admitted = self._admit(visit, head, snapshot)
+        return await self._admit(visit, head, snapshot).open(visit, self)
+
+    def client(self, visit: Visit) -> Endpoint:
+        """The accepted connection, adopted by the reactor until ``visit`` leaves."""
         client = Endpoint(visit.sock, Side.CLIENT, self.hold, trio.current_time())
         self.reactor.adopt(client)
         visit.holdings.append(lambda: self._forget(client))
-        return await admitted.open(visit, client, self)
+        return client
 
     def _forget(self, client: Endpoint) -> None:
         self.reactor.release(client)
         client.on_event = None
         client.keep_tail(None)
 
-    def _admit(self, visit: Visit, head: Head, snapshot: Snapshot) -> Admitted:
+    def _admit(self, visit: Visit, head: Head, snapshot: Snapshot) -> Opening:
         """Everything that can be decided at once."""
         route = find_route(head.path)
         if isinstance(route, Refusal):
@@ -228,7 +237,7 @@ class Door:
             request = check_upgrade(head)
         except HeadError as error:
             raise Refused(error.refusal) from None
-        admitted = self._entries[route.dialect].admit(
+        admitted = self._entries[route.dialect](
             request, visit.client_address, snapshot, trio.current_time(), self.books.wall()
         )
         if isinstance(admitted, RefusedAdmission):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relayd.observe.events import LogEvent
-from relayd.service.entries import relayed
+from relayd.service import door
 from relayd.session.clock import Clock
 from relayd.transport.endpoint import Endpoint
 from relayd.transport.reactor import Reactor
@@ -67,7 +67,7 @@ async def test_a_bug_before_the_101_is_500(stage: Stage, monkeypatch: pytest.Mon
     upstream = await stage.upstream()
     async with stage.relay(account(upstream)) as relay:
         with monkeypatch.context() as patched:
-            patched.setattr(relayed, "admit", broken_now)
+            patched.setattr(door, "find_route", broken_now)
             response = await relay.refusal(await relay.asking())
         await relay.session(upstream)
 

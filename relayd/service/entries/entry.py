@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from relayd.config.snapshot import Snapshot
 from relayd.core.refusals import Refusal, RefusalCode, not_fatal
 from relayd.protocol.outcomes import EndOfStream, Event
-from relayd.protocol.upgrade import UpgradeRequest
+from relayd.protocol.upgrade import UpgradeRequest, response_101
+from relayd.service.entrance import DRAINING
 from relayd.service.visit import Refused, Visit
 from relayd.session.admission import Grant, Quota, RefusedAdmission
 from relayd.session.books import LEDGER_UNAVAILABLE
@@ -21,8 +23,10 @@ _LEDGER_UNAVAILABLE: Final = Refusal(
     RefusalCode.LEDGER_UNAVAILABLE, LEDGER_UNAVAILABLE.message, retry_after_s=5.0
 )
 
-GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before the 101.")
+T = TypeVar("T")
+G = TypeVar("G")
 
+GONE: Final = Refusal(RefusalCode.CLIENT_GONE, "The client left before the 101.")
 
 AnySession: TypeAlias = Session | ResponsesSession | HubSession | XiaozhiSession
 
@@ -42,20 +46,22 @@ class House(Protocol):
     def accepts_turns(self) -> bool:
         """Whether what turns cost can be written down."""
 
+    def client(self, visit: Visit) -> Endpoint:
+        """The accepted connection, adopted by the reactor until ``visit`` leaves."""
 
-class Admitted(Protocol):
-    """An upgrade that may become a session."""
+
+class Opening(Protocol):
+    """An upgrade that was admitted, and may become a session."""
 
     @property
     def grant(self) -> Grant:
         """What its client may do."""
 
-    async def open(self, visit: Visit, client: Endpoint, house: House) -> AnySession:
+    async def open(self, visit: Visit, house: House) -> AnySession:
         """The session, whose 101 is on its way; it does not run yet.
 
         Args:
             visit: What is held for the session is added to its ``holdings``, and it is settled.
-            client: Adopted by the reactor.
             house: May have begun to drain by now.
 
         Raises:
@@ -65,26 +71,28 @@ class Admitted(Protocol):
         """
 
 
-class Entry(Protocol):
-    """Decides about upgrades at once: it may wait for nothing."""
+Decide: TypeAlias = Callable[[UpgradeRequest, str, Snapshot, float, float], T | RefusedAdmission]
+"""Decides about an upgrade by what it says and what the configuration allows, and waits for
+nothing. Takes the upgrade; where it comes from, an IP address, else a word for a socket without
+one; the configuration that holds for the whole session; ``trio.current_time()``; and seconds since
+the epoch."""
+
+Entry: TypeAlias = Decide[Opening]
+"""The way into the sessions of a dialect."""
+
+
+def entry_of(decide: Decide[G], opening: Callable[[G, UpgradeRequest, Snapshot], Opening]) -> Entry:
+    """The way in where ``decide`` admits, and ``opening`` goes on with what that granted."""
 
     def admit(
-        self,
-        request: UpgradeRequest,
-        client_address: str,
-        snapshot: Snapshot,
-        now: float,
-        wall: float,
-    ) -> Admitted | RefusedAdmission:
-        """Decide by what a request says and what the configuration allows.
+        request: UpgradeRequest, client_address: str, snapshot: Snapshot, now: float, wall: float
+    ) -> Opening | RefusedAdmission:
+        granted = decide(request, client_address, snapshot, now, wall)
+        if isinstance(granted, RefusedAdmission):
+            return granted
+        return opening(granted, request, snapshot)
 
-        Args:
-            request: The upgrade.
-            client_address: Where it comes from: an IP address, else a word for a socket without.
-            snapshot: Holds for the whole session.
-            now: ``trio.current_time()``.
-            wall: Seconds since the epoch.
-        """
+    return admit
 
 
 def check_books(house: House) -> None:
@@ -109,6 +117,20 @@ async def take_quota(visit: Visit, grant: Grant, house: House, *, is_final: bool
     if isinstance(lease, Refusal):
         raise Refused(lease if is_final else not_fatal(lease))
     visit.holdings.append(lease.release)
+
+
+def answer(
+    visit: Visit, client: Endpoint, request: UpgradeRequest, subprotocol: str | None, house: House
+) -> None:
+    """Let the 101 be the first that ``client`` is sent: what follows is a session.
+
+    Raises:
+        Refused: relayd has begun to drain while the session was prepared.
+    """
+    if house.draining:
+        raise Refused(DRAINING)
+    visit.settled = True
+    client.sink.preface(response_101(request.key, subprotocol))
 
 
 def not_waiting(event: Event) -> Refusal:

@@ -8,12 +8,17 @@ import trio
 from relayd.config.snapshot import Snapshot
 from relayd.core.refusals import Refusal
 from relayd.protocol.outcomes import Event
-from relayd.protocol.upgrade import UpgradeRequest, response_101
-from relayd.service.entrance import DRAINING
-from relayd.service.entries.entry import House, check_books, not_waiting, take_quota
+from relayd.protocol.upgrade import UpgradeRequest
+from relayd.service.entries.entry import (
+    House,
+    answer,
+    check_books,
+    not_waiting,
+    take_quota,
+)
 from relayd.service.opening import Workshop, facts_of
 from relayd.service.visit import Refused, Visit
-from relayd.session.admission import Grant, RefusedAdmission, admit
+from relayd.session.admission import Grant
 from relayd.session.connecting import Connected, Connector
 from relayd.session.dialects import answer_subprotocol, wish_of
 from relayd.session.session import Session
@@ -21,46 +26,26 @@ from relayd.transport.endpoint import Endpoint
 
 
 @attrs.frozen
-class RelayedEntry:
-    """Of the dialects realtime and passthrough.
+class RelayedOpening:
+    """One upgrade that was admitted, in the dialects realtime and passthrough.
 
     Attributes:
-        workshop: Makes the sessions.
-        connector: Finds their upstreams.
+        workshop: Makes the session.
+        connector: Finds its upstream.
     """
 
     workshop: Workshop
     connector: Connector
-
-    def admit(
-        self,
-        request: UpgradeRequest,
-        client_address: str,
-        snapshot: Snapshot,
-        now: float,
-        wall: float,
-    ) -> RelayedOpening | RefusedAdmission:
-        """See :class:`~relayd.service.entries.entry.Entry`."""
-        granted = admit(request, client_address, snapshot, now, wall)
-        if isinstance(granted, RefusedAdmission):
-            return granted
-        return RelayedOpening(self, granted, request, snapshot)
-
-
-@attrs.frozen
-class RelayedOpening:
-    """One upgrade that was admitted."""
-
-    entry: RelayedEntry
     grant: Grant
     request: UpgradeRequest
     snapshot: Snapshot
 
-    async def open(self, visit: Visit, client: Endpoint, house: House) -> Session:
-        """See :class:`~relayd.service.entries.entry.Admitted`."""
-        workshop, reactor = self.entry.workshop, self.entry.workshop.reactor
+    async def open(self, visit: Visit, house: House) -> Session:
+        """See :class:`~relayd.service.entries.entry.Opening`."""
+        workshop, reactor = self.workshop, self.workshop.reactor
         check_books(house)
         await take_quota(visit, self.grant, house)
+        client = house.client(visit)
         connected = await self._connect(visit, client)
         endpoint = connected.endpoint
 
@@ -70,12 +55,8 @@ class RelayedOpening:
 
         visit.holdings.append(connected.seat.release)
         visit.holdings.append(forget)
-        if house.draining:  # it began while the upstream was dialled
-            raise Refused(DRAINING)
-        now = trio.current_time()
         subprotocol = answer_subprotocol(self.grant, connected.subprotocol)
-        visit.settled = True
-        client.sink.preface(response_101(self.request.key, subprotocol))
+        answer(visit, client, self.request, subprotocol, house)
         reactor.adopt(endpoint)
         return workshop.make(
             self.grant,
@@ -84,12 +65,12 @@ class RelayedOpening:
             connected,
             session_id=visit.session_id,
             accepted_at=visit.accepted_at,
-            now=now,
+            now=trio.current_time(),
         )
 
     async def _connect(self, visit: Visit, client: Endpoint) -> Connected:
         """Find an upstream, while the client is watched: it may leave, or not wait."""
-        connector, limits = self.entry.connector, self.snapshot.settings.limits
+        connector, limits = self.connector, self.snapshot.settings.limits
         wish = wish_of(self.grant, connector.roster, self.snapshot.prices)
         if isinstance(wish, Refusal):
             raise Refused(wish)
@@ -101,7 +82,7 @@ class RelayedOpening:
                 scope.cancel(reason="the client did not wait")
 
             client.on_event = on_event
-            self.entry.workshop.reactor.arm(client, trio.current_time())
+            self.workshop.reactor.arm(client, trio.current_time())
             connected = await connector.connect(
                 wish,
                 facts=facts_of(self.grant, visit.session_id, ""),

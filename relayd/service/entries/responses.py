@@ -6,60 +6,34 @@ import attrs
 import trio
 
 from relayd.config.snapshot import Snapshot
-from relayd.protocol.upgrade import UpgradeRequest, response_101
-from relayd.service.entrance import DRAINING
-from relayd.service.entries.entry import House, check_books, take_quota
+from relayd.protocol.upgrade import UpgradeRequest
+from relayd.service.entries.entry import House, answer, check_books, take_quota
 from relayd.service.opening import Workshop
-from relayd.service.visit import Refused, Visit
-from relayd.session.admission import Grant, RefusedAdmission, admit
+from relayd.service.visit import Visit
+from relayd.session.admission import Grant
 from relayd.session.dialects import answer_subprotocol
 from relayd.session.responses.session import ResponsesSession
-from relayd.transport.endpoint import Endpoint
-
-
-@attrs.frozen
-class ResponsesEntry:
-    """Of the responses dialect.
-
-    Attributes:
-        workshop: Makes the sessions.
-    """
-
-    workshop: Workshop
-
-    def admit(
-        self,
-        request: UpgradeRequest,
-        client_address: str,
-        snapshot: Snapshot,
-        now: float,
-        wall: float,
-    ) -> ResponsesOpening | RefusedAdmission:
-        """See :class:`~relayd.service.entries.entry.Entry`."""
-        granted = admit(request, client_address, snapshot, now, wall)
-        if isinstance(granted, RefusedAdmission):
-            return granted
-        return ResponsesOpening(self.workshop, granted, request, snapshot)
 
 
 @attrs.frozen
 class ResponsesOpening:
-    """One upgrade that was admitted."""
+    """One upgrade that was admitted, in the responses dialect.
+
+    Attributes:
+        workshop: Makes the session.
+    """
 
     workshop: Workshop
     grant: Grant
     request: UpgradeRequest
     snapshot: Snapshot
 
-    async def open(self, visit: Visit, client: Endpoint, house: House) -> ResponsesSession:
-        """See :class:`~relayd.service.entries.entry.Admitted`."""
+    async def open(self, visit: Visit, house: House) -> ResponsesSession:
+        """See :class:`~relayd.service.entries.entry.Opening`."""
         check_books(house)
         await take_quota(visit, self.grant, house, is_final=False)
-        if house.draining:  # it began while the quota was asked
-            raise Refused(DRAINING)
-        visit.settled = True
-        subprotocol = answer_subprotocol(self.grant, None)
-        client.sink.preface(response_101(self.request.key, subprotocol))
+        client = house.client(visit)
+        answer(visit, client, self.request, answer_subprotocol(self.grant, None), house)
         return self.workshop.make_responses(
             self.grant,
             self.snapshot,

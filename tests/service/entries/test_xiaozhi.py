@@ -16,6 +16,7 @@ from relayd.protocol.upgrade import check_upgrade
 from relayd.service.entries.xiaozhi import XiaozhiOpening
 from relayd.service.visit import Refused, Visit
 from relayd.session.admission import Quota
+from relayd.transport.endpoint import Endpoint
 from tests.conftest import LogLines
 from tests.faults.wire import upgrade
 from tests.session.xiaozhi.stage import MAC, staged
@@ -30,6 +31,9 @@ class House:
     quota: Quota
     draining: bool = False
     accepts_turns: bool = True
+
+    def client(self, visit: Visit) -> Endpoint:
+        raise AssertionError("nobody is let in")
 
 
 async def test_a_device_that_has_used_what_it_may_is_told_when_to_come_again(
@@ -47,7 +51,7 @@ async def test_a_device_that_has_used_what_it_may_is_told_when_to_come_again(
             visit = Visit(sock, "192.0.2.1", 1, trio.current_time(), "sess_9")
 
             with pytest.raises(Refused) as raised:
-                await opening.open(visit, device.session.client, House(stage.limits))
+                await opening.open(visit, House(stage.limits))
 
         refusal = raised.value.refusal
         assert refusal.code is RefusalCode.RATE_LIMIT_EXCEEDED
