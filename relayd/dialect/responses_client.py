@@ -262,7 +262,7 @@ def _create(values: Mapping[str, msgspec.Raw], stream_id: str | None, payload: b
         previous_response_id=_previous_id(values),
         store=switches["store"],
         generate=switches["generate"],
-        output_max_tokens=_limit(values.get("max_output_tokens", _NOTHING)),
+        output_max_tokens=_limit(values.get("max_output_tokens")),
         tool_outputs=tool_outputs(values.get("input")),
         expected=expected_usage(values),
         typed="type" in values,
@@ -322,8 +322,8 @@ def _previous_id(values: Mapping[str, msgspec.Raw]) -> str | None:
 
 def _switch(values: Mapping[str, msgspec.Raw], name: str) -> bool:
     """A boolean that is on where the client does not say; ``null`` says nothing."""
-    raw = values.get(name, _NOTHING)
-    if raw == _NOTHING:
+    raw = values.get(name)
+    if raw is None or raw == _NOTHING:
         return True
     try:
         return bool(_decode_switch(raw))
@@ -331,7 +331,9 @@ def _switch(values: Mapping[str, msgspec.Raw], name: str) -> bool:
         raise _WrongError("invalid_type", f"{name} must be a boolean.", name) from None
 
 
-def _limit(raw: msgspec.Raw) -> int | None:
+def _limit(raw: msgspec.Raw | None) -> int | None:
+    if raw is None:
+        return None
     try:
         return int(_decode_limit(raw))
     except msgspec.DecodeError:

@@ -106,6 +106,8 @@ def id_of(response: WireResponse) -> str | None:
 
 def reason_of(response: WireResponse) -> str | None:
     """``incomplete_details.reason``."""
+    if response.incomplete_details == _NOTHING:
+        return None
     try:
         return text_of(_decode_reason(response.incomplete_details).reason)
     except (msgspec.DecodeError, RecursionError):
@@ -118,6 +120,8 @@ def item_of(event: ServerEvent) -> tuple[str, str, str | None] | None:
         item = _decode_item(event.item)
     except (msgspec.DecodeError, RecursionError):
         return None
+    if item.call_id == _NOTHING:
+        return None  # as of most items
     kind, call_id = text_of(item.type), text_of(item.call_id)
     return None if kind is None or call_id is None else (kind, call_id, text_of(item.name))
 

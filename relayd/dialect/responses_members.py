@@ -9,7 +9,7 @@ none: of two values one parser takes the first and another the last.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -55,12 +55,13 @@ class Members:
     """An object's members, in their order; the values as they are spelled."""
 
     values: Mapping[str, msgspec.Raw]
-    _places: Sequence[tuple[int, int, int]]
+    _places: Sequence[tuple[int, int, int]] | None  # None: one behind the other, without space
 
     @property
     def spans(self) -> Mapping[str, Span]:
         """Where each stands; most messages go on as they came, so it is put together when asked."""
-        return {name: Span(*place) for name, place in zip(self.values, self._places, strict=True)}
+        places = self._places or _packed(self.values)
+        return {name: Span(*place) for name, place in zip(self.values, places, strict=True)}
 
 
 class _Long(msgspec.Struct):
@@ -93,6 +94,11 @@ def read_members(payload: bytes) -> Members:
         raise NotAnObject(f"the message is no JSON object: {error}") from None
     except RecursionError:
         raise NotAnObject("the message is nested too deeply") from None
+    # Each member takes two quotes, a colon, and a comma or the brace. Space, an escape or a member
+    # that was lost in decoding would make it longer.
+    shortest = 1 + 4 * len(values) + sum(map(len, values)) + sum(map(len, _views(values)))
+    if len(payload) == shortest:
+        return Members(values, None)
     places: list[tuple[int, int, int]] = []
     pos = 0
     for value in values.values():
@@ -106,6 +112,18 @@ def read_members(payload: bytes) -> Members:
     if payload[pos:].strip(_AROUND) != b"}":
         raise _doubled(payload)
     return Members(values, places)
+
+
+def _views(values: Mapping[str, msgspec.Raw]) -> Iterable[memoryview]:
+    return map(memoryview, values.values())
+
+
+def _packed(values: Mapping[str, msgspec.Raw]) -> Iterable[tuple[int, int, int]]:
+    start = 1
+    for name, value in zip(values, _views(values), strict=True):
+        value_at = start + len(name) + 3
+        yield start, value_at, value_at + len(value)
+        start = value_at + len(value) + 1
 
 
 def edited(payload: bytes, spans: Mapping[str, Span], changes: Mapping[str, bytes | None]) -> bytes:

@@ -160,7 +160,7 @@ class LeaseReader(LeaseTurns):
         self, event: ServerEvent, payload: bytes | bytearray, now: float
     ) -> Notice | Violation | Instead | None:
         kind = event.type
-        lane = text_of(event.stream_id) if self.lanes else self.only_lane()
+        lane = text_of(event.stream_id) if self.lanes else self.only
         if kind not in _MATTERS:
             return self._passed(lane, kind, now)
         if kind in ERRORS:

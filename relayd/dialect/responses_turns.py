@@ -130,6 +130,7 @@ class LeaseTurns:
             time.
 
     Attributes:
+        only: The lane of the only turn; ``None`` too where there is none, or several.
         proof: How messages begin that need not be read, until something changes.
         running: Turns by lane.
         awaiting: Turns by lane that have ended with a successor to come.
@@ -145,6 +146,7 @@ class LeaseTurns:
         "ended",
         "lanes",
         "lapsed",
+        "only",
         "proof",
         "running",
         "settled",
@@ -152,6 +154,7 @@ class LeaseTurns:
 
     def __init__(self, *, lanes: bool = True) -> None:
         self.lanes = lanes
+        self.only: str | None = None
         self.proof = NO_PROOF
         self.running: dict[str | None, Running] = {}
         self.awaiting: dict[str | None, Running] = {}
@@ -196,22 +199,19 @@ class LeaseTurns:
         """The successor that a lane waits for will not come."""
         del self.awaiting[lane]
         self.lapsed.append(lane)
+        self.settle()
 
     def settle(self) -> None:
-        """Something has changed in what has to be read."""
-        self.settled = bool(self.running)
-        for turn in self.running.values():
+        """Something has changed in what runs, or in what has to be read."""
+        running, awaiting = self.running, self.awaiting
+        alone = len(running) + len(awaiting) == 1
+        self.only = next(iter(running or awaiting)) if alone else None
+        self.settled = bool(running)
+        for turn in running.values():
             if turn.first_output_at is None:
                 self.settled = False
         if not self.settled:
             self.proof = NO_PROOF
-
-    def only_lane(self) -> str | None:
-        """The lane of the only turn; ``None`` too where there is none, or several."""
-        running, awaiting = self.running, self.awaiting
-        if len(running) + len(awaiting) != 1:
-            return None
-        return next(iter(running or awaiting))
 
     def lanes_meant(self, named: str | None) -> list[str | None]:
         """The busy lanes that an error concerns: the one it names.

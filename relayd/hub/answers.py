@@ -64,7 +64,6 @@ class Totals:
         remembered: Publications in the rings.
         remembered_bytes: Their bytes.
         published: Events; one in several topics is one.
-        offered: Publications put into outboxes.
         delivered: Messages taken from outboxes.
         coalesced: As in :class:`~relayd.hub.outbox.Tally`.
         dropped: Likewise.
@@ -83,7 +82,6 @@ class Totals:
     remembered: int
     remembered_bytes: int
     published: int
-    offered: int
     delivered: int
     coalesced: int
     dropped: int
@@ -92,22 +90,3 @@ class Totals:
     lost: int
     forgotten: int
     waits: Waited
-
-
-@attrs.frozen(kw_only=True)
-class TopicFigures:
-    """One topic in numbers.
-
-    Attributes:
-        offset: Of its newest publication.
-        remembered: Publications in its ring.
-        remembered_bytes: Their bytes.
-        clients: That follow it, by its name or a prefix.
-    """
-
-    tenant: str
-    name: str
-    offset: int
-    remembered: int
-    remembered_bytes: int
-    clients: int

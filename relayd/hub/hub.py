@@ -10,7 +10,6 @@ not with those who are connected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
 from typing import TypeAlias
 
 import attrs
@@ -19,7 +18,7 @@ from relayd.dialect.hub_event import Position, Publication
 from relayd.dialect.hub_publish import Draft
 from relayd.dialect.hub_topics import Scope, Selector
 from relayd.dialect.hub_wanted import Wanted
-from relayd.hub.answers import Past, Subscribed, TopicFigures, Totals
+from relayd.hub.answers import Past, Subscribed, Totals
 from relayd.hub.bounds import Bounds
 from relayd.hub.history import History
 from relayd.hub.index import Followers, Following, Index, Subscriber
@@ -40,6 +39,7 @@ class Hub:
         seq: The number of the latest event.
         subscribers: Those that follow something.
         tally: What outboxes did.
+        looks: How often anybody was told how far the hub or a topic has come.
     """
 
     def __init__(self, epoch: str, bounds: Bounds) -> None:
@@ -47,12 +47,12 @@ class Hub:
         self.seq = 0
         self.subscribers: dict[Subscriber, None] = {}
         self.tally = Tally()
+        self.looks = 0
         self._index: Index = Index()
         self._history = History(bounds, self._index.is_named)
         self._warm = Warm(bounds.encoded_bytes_max)
         self._mark = 0
         self._published = 0
-        self._offered = 0
         self._recovered = 0
         self._lost = 0
 
@@ -64,6 +64,7 @@ class Hub:
         Nothing is checked: who may publish there, and that the draft is as its class says, is the
         caller's. It never waits, and never fails for a slow client.
         """
+        self.looks += 1
         (publication,) = self._publish(((tenant, draft.topic),), draft, now, wall)
         return publication
 
@@ -133,7 +134,6 @@ class Hub:
             once: Stands for the event, as the hub's mark now does for the event in this topic.
         """
         event = shared.publication.event
-        offered = 0
         for group in groups:
             if group.filter is not None and not group.filter.passes(event):
                 continue
@@ -142,8 +142,6 @@ class Hub:
                 if subscriber.mark != mark:
                     subscriber.mark = mark
                     subscriber.outbox.offer(shared)
-                    offered += 1
-        self._offered += offered
 
     def skip(self, topics: Sequence[Topic]) -> None:
         """Something happened there that nobody is told.
@@ -237,6 +235,7 @@ class Hub:
         subscriber.outbox.clear()
 
     def _archive(self, now: float) -> Archive:
+        self.looks += 1
         return Archive(history=self._history, epoch=self.epoch, seq=self.seq, now=now)
 
     def _follow(self, subscriber: Subscriber, following: Following) -> None:
@@ -278,8 +277,14 @@ class Hub:
             tenant = known[0].tenant if known else ""
         return self._index.clients(tenant, topic)
 
+    def place(self) -> int:
+        """The number of the latest event, for somebody who may go on from there."""
+        self.looks += 1
+        return self.seq
+
     def position(self, tenant: str | None, topic: str) -> Position:
         """Where a topic stands, whether it is known or not."""
+        self.looks += 1
         return Position(self.epoch, self._history.last(tenant, topic), overall=False)
 
     def history(
@@ -313,7 +318,6 @@ class Hub:
             remembered=history.messages,
             remembered_bytes=history.size,
             published=self._published,
-            offered=self._offered,
             delivered=tally.delivered,
             coalesced=tally.coalesced,
             dropped=tally.dropped,
@@ -323,21 +327,6 @@ class Hub:
             forgotten=history.forgotten,
             waits=tally.waits.so_far(),
         )
-
-    def topic_figures(self, topics_max: int) -> list[TopicFigures]:
-        """Topics in numbers; within each tenant first where something happened last."""
-        topics = chain.from_iterable(self._history.latest(None))
-        return [
-            TopicFigures(
-                tenant=topic.tenant,
-                name=topic.name,
-                offset=topic.ring.last,
-                remembered=len(topic.ring),
-                remembered_bytes=topic.ring.size,
-                clients=self._index.clients(topic.tenant, topic.name),
-            )
-            for topic in islice(topics, topics_max)
-        ]
 
     @property
     def bounds(self) -> Bounds:

@@ -44,6 +44,9 @@ from relayd.observe.bus import (
 STATS: Final = "stats"
 STATS_EVERY_S: Final = 1.0
 
+BROKEN_MAX: Final = 10_000
+"""Topics that are known to have a broken history already; more are broken again."""
+
 _SESSION_PREFIX: Final = "session:"
 _OWN_ID_PREFIX: Final = OWN_SESSION_PREFIX.removeprefix(_SESSION_PREFIX)
 _OPS: Final = (("", OPS),)
@@ -61,6 +64,10 @@ class Topics(Protocol):
     @property
     def listeners(self) -> int:
         """How many clients there are that follow anything."""
+
+    @property
+    def looks(self) -> int:
+        """How often anybody was told how far the hub or a topic has come."""
 
     def follows(self, tenant: str, topic: str) -> bool:
         """Whether anybody follows this topic, by its name or a prefix."""
@@ -101,18 +108,21 @@ class Sources:
     wall: Callable[[], float]
     history_s: float
     _remembered_to: float = attrs.field(default=-math.inf, init=False)
+    _looks: int = attrs.field(default=0, init=False)
+    _broken: set[Topic] = attrs.field(factory=set, init=False)  # since anybody looked
 
     def hear(self, event: BusEvent) -> None:
         """Tell an event on; a :data:`~relayd.observe.bus.Subscriber`."""
-        now, wall = self.clock(), self.wall()
+        wall = self.wall()
         self.figures.hear(event, wall)
         topics, session_id = _where(event)
         if not topics:
             return
-        if not self._is_heard(now):
-            self.topics.skip(topics)
+        if not self._is_heard():
+            self._break(topics)
             return
         name, data = _told(event, wall)
+        now = self.clock()
         self.topics.publish_to(
             topics, event=name, data=_encode(data), session_id=session_id, now=now, wall=wall
         )
@@ -140,12 +150,23 @@ class Sources:
             (topic,), event=STATS, data=data, droppable=True, now=self.clock(), wall=wall
         )
 
-    def _is_heard(self, now: float) -> bool:
+    def _is_heard(self) -> bool:
         """Whether anybody listens, or may come back for this."""
         if self.topics.listeners:
-            self._remembered_to = now + self.history_s
-            return True
-        return now < self._remembered_to
+            self._remembered_to = self.clock() + self.history_s
+            self._broken.clear()
+        elif self._remembered_to > -math.inf and self.clock() >= self._remembered_to:
+            self._remembered_to = -math.inf
+        return self._remembered_to > -math.inf
+
+    def _break(self, topics: Sequence[Topic]) -> None:
+        """Break their history, once for all that comes until anybody looks at it again."""
+        if self._looks != self.topics.looks or len(self._broken) > BROKEN_MAX:
+            self._looks = self.topics.looks
+            self._broken.clear()
+        if not self._broken.issuperset(topics):
+            self.topics.skip([topic for topic in topics if topic not in self._broken])
+            self._broken.update(topics)
 
 
 def _where(event: BusEvent) -> tuple[Sequence[Topic], str | None]:

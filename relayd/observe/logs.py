@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 
 from relayd.observe.events import EVENTS
 from relayd.observe.lines import LineWriter
-from relayd.observe.values import Plain, plain_field, printable
+from relayd.observe.values import Plain, plain_fields, printable
 
 Logger: TypeAlias = FilteringBoundLogger
 
@@ -127,9 +127,9 @@ def _render(_logger: object, method: str, given: MutableMapping[str, object]) ->
     if error is not None:
         given["traceback"] = error
     line |= _NULLS.get(event, {})
-    for name, value in given.items():
-        if name not in _HEAD:
-            line[name] = plain_field(name, value)
+    for name in _HEAD:
+        given.pop(name, None)
+    line |= plain_fields(given)
     return _console(line) if _output.for_people else _ENCODER.encode(line) + b"\n"
 
 

@@ -6,8 +6,7 @@ made from it, ``docs/metrics.md`` is generated from it, and the alert rules and 
 
 Names follow Prometheus: base units, ``_total`` for what only grows, and a state as a label whose
 series is 1 or 0, as HAProxy has it. OpenMetrics knows a counter without its ``_total``, so no
-gauge may have that name. A label says what the configuration or one of relayd's own enums says;
-nothing that a peer chose becomes one.
+gauge may have that name. A label says what the configuration or an enum of relayd's own says.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from relayd.observe.metrics_labels import Spec
 
 class Metric(enum.Enum):
     """All metrics, in the order in which they are shown."""
+
+    __hash__ = object.__hash__  # in C; that of an Enum is not, and there is a look-up for each call
 
     # A line for the name, then what it means, what is normal, what to do, and its labels.
     # fmt: off

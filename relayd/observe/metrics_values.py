@@ -20,7 +20,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from relayd.observe.metrics import Metric
-from relayd.observe.metrics_labels import OTHER, Kind, Spec
+from relayd.observe.metrics_labels import OTHER, Kind, Label, Spec
 
 SERIES_MAX: Final = 20_000
 """Label sets of one family. Configurations come and go in a process's life, so there has to be an
@@ -41,6 +41,7 @@ class Family:
 
     spec: Spec
     series_max: int = SERIES_MAX
+    _bounded: dict[tuple[tuple[str, str], ...], Key] = attrs.field(factory=dict, init=False)
 
     def series(self) -> Iterator[list[Sample]]:
         """The samples, one series at a time; those of one series were true together.
@@ -58,8 +59,14 @@ class Family:
 
     def key(self, labels: Mapping[str, str], known: Mapping[Key, object]) -> Key:
         """The bounded label values for ``labels``; raises ``KeyError`` for a missing one."""
-        assert len(labels) == len(self.spec.labels), f"{self.spec.name} has other labels"
-        key = tuple(label.bound(labels[label.name]) for label in self.spec.labels)
+        said = tuple(labels.items())  # a place in the code spells them in one order
+        key = self._bounded.get(said)
+        if key is None:
+            assert len(labels) == len(self.spec.labels), f"{self.spec.name} has other labels"
+            given = tuple(labels[label.name] for label in self.spec.labels)
+            key = tuple(map(Label.bound, self.spec.labels, given))
+            if key == given and len(self._bounded) < self.series_max:  # no word of a peer's
+                self._bounded[said] = key
         if key in known or len(known) < self.series_max:
             return key
         return tuple(
@@ -84,10 +91,13 @@ class Numbers(Family):
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add ``amount``, which must not be negative for a counter: less than 0 adds nothing."""
-        key = self.key(labels, self._values)
-        if self.spec.kind is Kind.COUNTER:
-            amount = max(amount, 0)
-        self._values[key] = self._values.get(key, 0) + amount
+        values = self._values
+        key = self._bounded.get(tuple(labels.items()))
+        if key is None or key not in values:
+            key = self.key(labels, values)
+        if amount < 0 and self.spec.kind is Kind.COUNTER:
+            amount = 0
+        values[key] = values.get(key, 0) + amount
 
     def set(self, value: float, **labels: str) -> None:
         """Set one series; also a counter's, from where something else counts."""
@@ -134,7 +144,9 @@ class Histogram(Family):
 
     def observe(self, value: float, **labels: str) -> None:
         """Count ``value``, in the metric's unit; a negative one counts as 0."""
-        key = self.key(labels, self._observed)
+        key = self._bounded.get(tuple(labels.items()))
+        if key is None or key not in self._observed:
+            key = self.key(labels, self._observed)
         observed = self._observed.get(key)
         if observed is None:
             observed = self._observed[key] = self._empty()

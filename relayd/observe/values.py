@@ -51,16 +51,29 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 """What JSON knows. A decimal number is there too, as a :class:`msgspec.Raw` of its digits."""
 
 
+def plain_fields(fields: Mapping[str, object]) -> dict[str, Plain]:
+    """The fields as a line may show them. Raises nothing."""
+    shown: dict[str, Plain] = {}
+    for name, value in fields.items():
+        # Nearly all fields of nearly all lines are plain already: a call for each would cost as
+        # much as all the rest of the line.
+        if (
+            value is None
+            or type(value) is bool
+            or type(value) is float
+            or (type(value) is int and -_INT_LIMIT < value < _INT_LIMIT)
+            or (type(value) is str and len(value) <= TEXT_MAX and value.isprintable())
+        ) and not _is_guarded(name):
+            shown[name] = value
+        else:
+            shown[name] = plain_field(name, value)
+    return shown
+
+
 def plain_field(name: str, value: object) -> Plain:
     """The value of field ``name`` as a line may show it. Raises nothing."""
     if _is_secret(name):
         return None if value is None else HIDDEN
-    if value is None or type(value) is bool or type(value) is float:
-        return value  # most fields of most lines end here
-    if type(value) is int and -_INT_LIMIT < value < _INT_LIMIT:
-        return value
-    if type(value) is str and name not in _FREE_TEXT:
-        return _bounded(value, TEXT_MAX)  # and nearly all others here
     if name == "traceback" and isinstance(value, BaseException):
         return _bounded(render_traceback(value), TRACEBACK_MAX)
     plain = plain_value(value)
@@ -140,6 +153,10 @@ def _plain_item(item: object, depth_left: int) -> Plain:
 
 
 @lru_cache(maxsize=256)  # nearly all names are those of the event table
+def _is_guarded(name: str) -> bool:
+    return name in _FREE_TEXT or _is_secret(name)
+
+
 def _is_secret(name: str) -> bool:
     return name.lower().replace("_", "-") in SECRET_NAMES
 

@@ -26,7 +26,7 @@ class BreakerState(enum.StrEnum):
     PROBATION = "probation"  # none: the trial is under way
 
 
-class BreakerEvent(enum.Enum):
+class BreakerEvent(enum.StrEnum):
     """What can happen to a breaker."""
 
     ADMITTED = enum.auto()  # a session was let through

@@ -127,12 +127,8 @@ def _candidates(roster: Roster, demand: Demand) -> Sequence[Standing]:
         serving, among = roster.serving(demand.dialect, demand.model), demand.among
         return serving if among is None else [s for s in serving if s.account.name in among]
     standing = roster.standing(demand.account)
-    if standing is None or not standing.account.enabled:
-        return ()
-    account = standing.account
-    speaks = account.speaks(demand.dialect)
-    serves = demand.model is None or account.serves(demand.model)
-    return (standing,) if speaks and serves else ()
+    serving = roster.serving(demand.dialect, demand.model)
+    return (standing,) if standing is not None and standing in serving else ()
 
 
 def _bar(standing: Standing, tried: Collection[str], now: float) -> Bar | None:
@@ -152,6 +148,8 @@ def _bar(standing: Standing, tried: Collection[str], now: float) -> Bar | None:
 
 def _drawn(tier: Sequence[Standing], random_unit: float) -> Standing:
     """One of ``tier``, by weight and what load, errors and slowness leave of it."""
+    if len(tier) == 1:
+        return tier[0]
     times = [s.health.first_frame_ms for s in tier if s.health.first_frame_ms is not None]
     fastest_ms = min(times, default=0.0)
     sums = list(accumulate(_chance(standing, fastest_ms) for standing in tier))

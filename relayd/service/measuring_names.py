@@ -27,6 +27,9 @@ from relayd.routing.classify import (
 from relayd.session.dialects import passthrough_model
 from relayd.transport.errors import DialErrorKind
 
+LABELS_MAX: Final = 1024
+"""Answers that are kept. The names come from clients, so there is no end of them."""
+
 MODELS_MAX: Final = 200
 """Models that are told apart in the life of a process: those that come first."""
 
@@ -68,6 +71,7 @@ class ModelNames:
     _snapshot: Snapshot | None = attrs.field(default=None, init=False)
     _known: frozenset[str] = attrs.field(default=frozenset(), init=False)
     _shown: set[str] = attrs.field(factory=set, init=False)
+    _labels: dict[tuple[str, str], str] = attrs.field(factory=dict, init=False)
 
     def label(self, snapshot: Snapshot, account: str, model: str | None) -> str:
         """The account's name for ``model``, if the configuration or the prices name it exactly.
@@ -81,6 +85,16 @@ class ModelNames:
             return OTHER
         if snapshot is not self._snapshot:
             self._snapshot, self._known = snapshot, frozenset(_exact_names(snapshot))
+            self._labels.clear()
+        found = self._labels.get((account, model))
+        if found is None:
+            found = self._find(snapshot, account, model)
+            if len(self._labels) >= LABELS_MAX:
+                self._labels.clear()
+            self._labels[account, model] = found
+        return found
+
+    def _find(self, snapshot: Snapshot, account: str, model: str) -> str:
         serving = snapshot.account_named(account)
         name = model if serving is None else serving.upstream_model(model)
         if name not in self._known:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Final
-
-import attrs
+from typing import Final, TypeAlias
 
 from relayd.state.store import Counted, StoreError
 
@@ -28,12 +26,8 @@ INTEGER_MAX: Final = 2**63 - 1
 _DIGITS: Final = re.compile(rb"-?[0-9]{1,19}")
 
 
-@attrs.define
-class _Entry:
-    """A value, and when it has outlived its time; ``None``: never."""
-
-    value: bytes
-    expires_at: float | None
+_Entry: TypeAlias = tuple[bytes, float | None]
+"""A value, and when it has outlived its time; ``None``: never."""
 
 
 class MemoryStore:
@@ -43,6 +37,8 @@ class MemoryStore:
     :class:`StoreError`, while those that are there can still be changed. A store that ``forgets``
     drops what would expire first instead: right for memories, wrong for counters.
     """
+
+    waits: Final = False
 
     def __init__(
         self,
@@ -71,23 +67,23 @@ class MemoryStore:
     async def get(self, key: str) -> bytes | None:
         """See :class:`~relayd.state.store.Store`."""
         entry = self._live(key)
-        return None if entry is None else entry.value
+        return None if entry is None else entry[0]
 
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """See :class:`~relayd.state.store.Store`. Without ``ttl_s`` it stays for good."""
-        self._set(key, value, None if ttl_s is None else self._clock() + ttl_s)
+        self._set(key, value, ttl_s)
 
     async def compare_and_set(
         self, key: str, expected: bytes | None, value: bytes | None, *, ttl_s: float | None = None
     ) -> bool:
         """See :class:`~relayd.state.store.Store`. Without ``ttl_s`` it stays for good."""
         entry = self._live(key)
-        if (None if entry is None else entry.value) != expected:
+        if (None if entry is None else entry[0]) != expected:
             return False
         if value is None:
             self._drop(key)
         else:
-            self._set(key, value, None if ttl_s is None else self._clock() + ttl_s)
+            self._set(key, value, ttl_s)
         return True
 
     async def add(
@@ -95,47 +91,52 @@ class MemoryStore:
     ) -> Counted:
         """See :class:`~relayd.state.store.Store`. Without ``ttl_s`` its time stays what it was."""
         entry = self._live(key)
-        before = 0 if entry is None else _integer(entry.value)
+        before = 0 if entry is None else _integer(entry[0])
         after = before + amount
         if at_most is not None and after > at_most:
             return Counted(before, applied=False)
         if abs(after) > INTEGER_MAX:
             raise StoreError("a counter would leave the range of a signed 64-bit integer")
-        expires_at = None if entry is None else entry.expires_at
-        if ttl_s is not None:
-            expires_at = self._clock() + ttl_s
-        self._set(key, b"%d" % after, expires_at)
+        kept_until = None if entry is None or ttl_s is not None else entry[1]
+        self._set(key, b"%d" % after, ttl_s, kept_until)
         return Counted(after, applied=True)
 
     def _live(self, key: str) -> _Entry | None:
         entry = self._entries.get(key)
-        if entry is None or entry.expires_at is None or self._clock() < entry.expires_at:
+        if entry is None or entry[1] is None or self._clock() < entry[1]:
             return entry
         self._drop(key)
         return None
 
-    def _set(self, key: str, value: bytes, expires_at: float | None) -> None:
+    def _set(
+        self, key: str, value: bytes, ttl_s: float | None, expires_at: float | None = None
+    ) -> None:
+        """Keep ``value`` for so long, else until then; with neither for good."""
+        now = self._clock()
+        if ttl_s is not None:
+            expires_at = now + ttl_s
         if len(key.encode()) + len(value) > ENTRY_MAX_BYTES:
             raise StoreError(f"a key and its value are more than {ENTRY_MAX_BYTES} bytes")
-        self._purge()
-        entry = self._entries.get(key)
-        if entry is None and self._forgets and len(self._entries) >= self._entries_max:
-            oldest = self._deadlines.first_due(math.inf)
-            if oldest is not None:
-                self._drop(oldest)
-        if entry is not None:
-            entry.value, entry.expires_at = value, expires_at
-        elif len(self._entries) >= self._entries_max:
-            raise StoreError(f"the store is full: it has {self._entries_max} entries")
-        else:
-            self._entries[key] = _Entry(value, expires_at)
+        self._purge(now)
+        if key not in self._entries:
+            self._make_room()
+        self._entries[key] = value, expires_at
         if expires_at is None:
             self._deadlines.discard(key)
         else:
             self._deadlines.set(key, expires_at)
 
-    def _purge(self) -> None:
-        now = self._clock()
+    def _make_room(self) -> None:
+        """For another key. Raises :class:`StoreError` where there is none to be had."""
+        oldest = None
+        if len(self._entries) >= self._entries_max and self._forgets:
+            oldest = self._deadlines.first_due(math.inf)
+        if oldest is not None:
+            self._drop(oldest)
+        if len(self._entries) >= self._entries_max:
+            raise StoreError(f"the store is full: it has {self._entries_max} entries")
+
+    def _purge(self, now: float) -> None:
         for _ in range(PURGE_STEP):
             key = self._deadlines.first_due(now)
             if key is None:
@@ -176,6 +177,9 @@ class _Deadlines:
         if place is None:
             place = len(self._heap)
             self._heap.append((at, key))
+            if not place or self._heap[(place - 1) // 2][0] <= at:  # as where all live equally long
+                self._places[key] = place
+                return
         self._settle(place, (at, key))
 
     def discard(self, key: str) -> None:

@@ -31,6 +31,10 @@ class Counted:
 class Store(Protocol):
     """Values and counters by key. Cancelling a call may or may not have applied it."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether calls may take time. Where they do not, they need no deadline."""
+
     async def get(self, key: str) -> bytes | None:
         """The value; ``None`` where there is none. Raises :class:`StoreError`."""
 

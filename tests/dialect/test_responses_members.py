@@ -6,6 +6,8 @@ import json
 import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from relayd.dialect.exact import TOKENS_MAX
 from relayd.dialect.responses_members import DoubledMember, NotAnObject, edited, read_members
@@ -26,6 +28,46 @@ def test_members_are_given_as_they_are_spelled_and_where_they_stand() -> None:
         b'"a" : 1.50',
         b'"b":[1, {"a":2}]',
         b'"c":"x\\u0041"',
+    ]
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(
+    ["type", "model", "é", '"', "\\", "\n", ""]
+)
+VALUES = st.sampled_from([b"1", b"null", b'"x"', b'""', b"[1, 2]", b'{"a": "}"}', b'"\xc3\xa9"'])
+
+
+def spelled(name: str, *, ascii_only: bool) -> bytes:
+    return json.dumps(name, ensure_ascii=ascii_only).encode()
+
+
+@given(
+    st.lists(st.tuples(NAMES, VALUES), max_size=5),
+    st.sampled_from([b"", b" ", b"\n"]),
+    st.booleans(),
+)
+@example([("a", b"1"), ("a", b"1")], b"", True)
+@example([("a", b"1"), ("", b'""'), ("", b'""')], b"", True)
+def test_every_member_is_found_where_it_is_however_an_object_is_spelled(
+    given_members: list[tuple[str, bytes]], space: bytes, ascii_only: bool
+) -> None:
+    names = [name for name, _ in given_members]
+    keys = [spelled(name, ascii_only=ascii_only) for name in names]
+    pairs = [
+        key + b":" + space + value for key, (_, value) in zip(keys, given_members, strict=True)
+    ]
+    payload = b"{" + (b"," + space).join(pairs) + b"}"
+    if len(set(names)) < len(names):
+        with pytest.raises(DoubledMember):
+            read_members(payload)
+        return
+
+    spans = read_members(payload).spans
+
+    assert list(spans) == names
+    assert [payload[span.start : span.stop] for span in spans.values()] == pairs
+    assert [payload[span.value : span.stop] for span in spans.values()] == [
+        value for _, value in given_members
     ]
 
 

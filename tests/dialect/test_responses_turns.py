@@ -134,8 +134,8 @@ def test_an_error_means_the_lane_it_names_else_as_few_as_can_be(
 
 def test_the_only_lane_is_told() -> None:
     turns = LeaseTurns()
-    assert turns.only_lane() is None
+    assert turns.only is None
     turns.begin("a", Running())
-    assert turns.only_lane() == "a"
+    assert turns.only == "a"
     turns.begin("b", Running())
-    assert turns.only_lane() is None
+    assert turns.only is None

@@ -29,6 +29,7 @@ class Board:
     """A hub that keeps what it is told."""
 
     listeners: int = 1
+    looks: int = 0
     followed: set[Topic] = attrs.field(factory=set)
     told: list[Told] = attrs.field(factory=list)
     skipped: list[tuple[Topic, ...]] = attrs.field(factory=list)

@@ -12,6 +12,7 @@ from relayd.dialect.hub_streams import stream_of
 from relayd.dialect.hub_topics import Scope, Selector, parse_filter, parse_selector
 from relayd.dialect.hub_wanted import Wanted
 from relayd.hub.bounds import Bounds
+from relayd.hub.history import Topic
 from relayd.hub.hub import Hub
 from relayd.hub.index import Subscriber
 from relayd.hub.shared import Shared, Wire
@@ -61,6 +62,11 @@ def draft(topic: str = "workflow:w1", event: str = "note", **more: object) -> Dr
 def hub(**bounds: int) -> Hub:
     """One of these bounds."""
     return Hub(EPOCH, Bounds(**bounds))
+
+
+def topics(of: Hub) -> list[Topic]:
+    """All that are known."""
+    return [topic for known in of._history.latest(None) for topic in known]
 
 
 def publish(

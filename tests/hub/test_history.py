@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from relayd.dialect.hub_event import Position
 from relayd.hub.hub import Hub
-from tests.hub.making import EPOCH, client, hub, publish, shared, wanted
+from tests.hub.making import EPOCH, client, hub, publish, shared, topics, wanted
 
 SIZE = shared(1).size
 
 
 def remembered(of: Hub) -> set[str]:
-    return {each.name for each in of.topic_figures(100) if each.remembered}
+    return {topic.name for topic in topics(of) if len(topic.ring)}
 
 
 def recovers(of: Hub, topic: str, since: str, now: float = 0.0) -> bool | None:
@@ -97,7 +97,7 @@ def test_a_tenant_that_makes_many_topics_forgets_its_own() -> None:
     assert made.totals().topics == 8
     for topic, since in (("workflow:precious", ":1"), ("workflow:*", "@1"), ("workflow:n", ":0")):
         assert recovers(made, topic, since) is True, topic
-    assert {each.tenant for each in made.topic_figures(100)} == {"acme", "globex"}
+    assert {topic.tenant for topic in topics(made)} == {"acme", "globex"}
 
 
 def test_a_tenant_that_publishes_much_loses_its_own_history() -> None:

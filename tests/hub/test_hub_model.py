@@ -367,11 +367,11 @@ class HubMachine(RuleBasedStateMachine):
         bounds, totals = self.bounds, self.hub.totals()
         assert totals.topics <= bounds.topics_max
         assert totals.remembered_bytes <= bounds.rings_bytes_max
-        rings = self.hub.topic_figures(100)
-        assert sum(each.remembered for each in rings) == totals.remembered
-        assert sum(each.remembered_bytes for each in rings) == totals.remembered_bytes
-        assert all(each.remembered <= bounds.ring_messages_max for each in rings)
-        assert all(each.remembered_bytes <= bounds.ring_bytes_max for each in rings)
+        rings = [topic.ring for topic in making.topics(self.hub)]
+        assert sum(map(len, rings)) == totals.remembered
+        assert sum(ring.size for ring in rings) == totals.remembered_bytes
+        assert all(len(ring) <= bounds.ring_messages_max for ring in rings)
+        assert all(ring.size <= bounds.ring_bytes_max for ring in rings)
         for client in self.clients:
             if client.subscriber is not None:
                 outbox = client.subscriber.outbox

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import get_args
 
 import attrs
@@ -14,6 +15,7 @@ from relayd.dialect.hub_event import Position
 from relayd.dialect.hub_publish import parse_publishing
 from relayd.dialect.hub_topics import Scope, Selector, parse_selector
 from relayd.dialect.hub_wanted import Wanted
+from relayd.hub import sources
 from relayd.hub.bounds import Bounds
 from relayd.hub.figures import NAME_MAX_CHARS, Figures
 from relayd.hub.hub import Hub
@@ -254,6 +256,30 @@ def test_who_went_a_moment_ago_finds_all_that_came_since(stage: Stage) -> None:
     assert (len(stage.board.told), stage.board.skipped) == (2, [OF_SESSION])
 
 
+def test_a_history_that_nobody_has_looked_at_since_is_not_broken_again(stage: Stage) -> None:
+    stage.board.listeners = 0
+    stage.sources.hear(events.started())
+    stage.sources.hear(events.turn())
+    stage.sources.hear(events.changed())
+    assert stage.board.skipped == [OF_SESSION]
+
+    stage.board.looks += 1
+    stage.sources.hear(events.changed())
+    stage.sources.hear(events.turn())
+    assert stage.board.skipped == [OF_SESSION, OF_ACCOUNT, OF_SESSION[:2]]
+
+
+def test_of_too_many_broken_histories_some_are_broken_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BROKEN_MAX", 3)
+    stage.board.listeners = 0
+    for number in range(3):
+        stage.sources.hear(events.opened(facts(session_id=f"sess_{number}")))
+
+    assert [len(topics) for topics in stage.board.skipped] == [3, 1, 3]
+
+
 def test_figures_count_whether_anybody_listens_or_not() -> None:
     stage = Stage(Board(listeners=0))
     stage.sources.hear(events.opened())
@@ -351,6 +377,8 @@ class Live:
 
 
 OTHERS = facts(tenant="other", session_id="sess_2")
+EVERYTHING = Scope(tenant="acme", everything=True)
+OPS_ONLY = (Selector("ops", is_prefix=False),)
 
 
 def test_a_tenant_hears_of_itself_alone_and_an_operator_of_all_once_each() -> None:
@@ -399,3 +427,39 @@ def test_who_comes_back_in_time_misses_nothing_and_later_is_told_so() -> None:
     live.sources.hear(events.turn())
     late = Reader(live.hub, live.hub.subscriber(scope, Wire.SSE_OVERALL, lambda: None))
     assert late.follow(everything, left_at) is False
+
+
+def by_following(hub: Hub) -> Position:
+    client = hub.subscriber(EVERYTHING, Wire.SSE_OVERALL, lambda: None)
+    seq = hub.subscribe(client, Wanted(topics=OPS_ONLY), 0.0).seq
+    hub.remove(client)
+    return Position(hub.epoch, seq, overall=True)
+
+
+def by_publishing(hub: Hub) -> Position:
+    parsed = parse_publishing(b'{"topic": "workflow:a", "event": "e", "data": 1}')
+    assert not isinstance(parsed, Mistake)
+    made = hub.publish("acme", parsed.drafts[0], now=0.0, wall=0.0)
+    return Position(hub.epoch, made.seq, overall=True)
+
+
+PLACES: dict[str, Callable[[Hub], Position]] = {
+    "followed": by_following,
+    "published": by_publishing,
+    "asked": lambda hub: Position(hub.epoch, hub.place(), overall=True),
+    "position": lambda hub: hub.position("", "ops"),
+    "history": lambda hub: hub.history("", "ops", now=0.0).position,
+}
+
+
+@pytest.mark.parametrize("learn", PLACES.values(), ids=PLACES)
+def test_whoever_learns_a_place_while_nobody_listens_is_told_what_is_missing_behind_it(
+    learn: Callable[[Hub], Position],
+) -> None:
+    live = Live()
+    live.sources.hear(events.opened())
+    place = learn(live.hub)
+    live.sources.hear(events.turn())
+    reader = Reader(live.hub, live.hub.subscriber(EVERYTHING, Wire.SSE_OVERALL, lambda: None))
+
+    assert reader.follow(OPS_ONLY, place) is False

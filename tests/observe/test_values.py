@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relayd.core.money import NANO, usd_of
@@ -19,6 +19,7 @@ from relayd.observe.values import (
     ITEMS_MAX,
     TEXT_MAX,
     plain_field,
+    plain_fields,
     plain_value,
 )
 
@@ -140,6 +141,21 @@ def test_any_value_can_be_encoded(name: str, value: object) -> None:
     encoded = msgspec.json.encode(plain_field(name, value))
 
     msgspec.json.decode(encoded)
+
+
+NAMES = st.sampled_from(["account", "message", "api_key", "traceback", "authorization"]) | st.text()
+PLAIN = st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.text("aé\x85\n")
+
+
+@given(NAMES, PLAIN | ANYTHING)
+@example("account", "a" * (TEXT_MAX + 1))
+@example("account", 1 << 63)
+@example("message", "sk-abcdefghijklmnopqrstuvwxyz")
+@example("api_key", "x")
+def test_fields_are_shown_as_each_is_alone(name: str, value: object) -> None:
+    shown = plain_fields({name: value})
+
+    assert msgspec.json.encode(shown) == msgspec.json.encode({name: plain_field(name, value)})
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))

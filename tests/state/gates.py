@@ -73,6 +73,7 @@ class GatedStore:
     inner: Store
     gate: Gate
     calls: int = 0
+    waits: bool = attrs.field(default=True, init=False)
 
     async def get(self, key: str) -> bytes | None:
         await self._enter()

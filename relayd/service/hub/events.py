@@ -169,7 +169,7 @@ class EventStream:
                 await self._woken.wait()
             if silent.cancelled_caught and not outbox:
                 # All that was published by now has been sent, or was not for this client.
-                yield b": nothing new\n" + self._place(self.hub.seq)
+                yield b": nothing new\n" + self._place(self.hub.place())
         yield self._last_words(self.reason)
 
     def end(self, reason: Reason) -> None:

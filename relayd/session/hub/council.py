@@ -114,7 +114,7 @@ class CouncilTalk:
         if guest.subscriber.outbox:
             return pong
         hub = guest.desk.hub
-        return b'%b,"epoch":"%b","seq":%d}' % (pong[:-1], hub.epoch.encode(), hub.seq)
+        return b'%b,"epoch":"%b","seq":%d}' % (pong[:-1], hub.epoch.encode(), hub.place())
 
     async def _subscribe(self, message: Subscribe) -> None:
         guest, wanted = self.guest, message.wanted

@@ -19,7 +19,6 @@ from typing import Final, TypeVar
 
 import attrs
 import msgspec
-import trio
 
 from relayd.pool.identity import SlotRef
 from relayd.session.responses.shares import Shares
@@ -82,17 +81,24 @@ class Chains:
     failed: Callable[[StoreError], None]
     shares: Shares = attrs.field(factory=lambda: Shares(names_max=NAMES_MAX, ttl_s=TTL_S))
 
+    @property
+    def waits(self) -> bool:
+        """Whether calls may take time; see :class:`~relayd.state.store.Store`."""
+        return self.store.waits
+
     async def find(self, tenant: str, response_id: str) -> Chain | None:
         """Where the response lives, if that is known."""
         return await self._get(_name("chain", tenant, response_id), _decode_chain)
 
-    async def note(self, tenant: str, response_id: str, chain: Chain, calls: Iterable[str]) -> None:
+    async def note(
+        self, tenant: str, response_id: str, chain: Chain, calls: Iterable[str], now: float
+    ) -> None:
         """Remember where a response lives, and which tool calls of it wait for their outputs."""
         digest = _digest(response_id)
-        await self._put(tenant, _named("chain", tenant, digest), _encode(chain))
-        await self._put(tenant, _named("owner", "", digest), _encode(tenant))
+        await self._put(tenant, _named("chain", tenant, digest), _encode(chain), now)
+        await self._put(tenant, _named("owner", "", digest), _encode(tenant), now)
         for call_id in list(calls)[:CALLS_MAX]:
-            await self._put(tenant, _name("call", tenant, call_id), _encode(response_id))
+            await self._put(tenant, _name("call", tenant, call_id), _encode(response_id), now)
 
     async def is_anothers(self, tenant: str, response_id: str) -> bool:
         """Whether another tenant is known to have made the response."""
@@ -119,9 +125,9 @@ class Chains:
         """The account that last served the session of this name."""
         return await self._get(_name("session", tenant, session), _decode_name)
 
-    async def served_by(self, tenant: str, session: str, account: str) -> None:
+    async def served_by(self, tenant: str, session: str, account: str, now: float) -> None:
         """Remember which account serves the session of this name."""
-        await self._put(tenant, _name("session", tenant, session), _encode(account))
+        await self._put(tenant, _name("session", tenant, session), _encode(account), now)
 
     # -- what they share
 
@@ -136,9 +142,9 @@ class Chains:
         except msgspec.DecodeError:
             return None  # written by another version: as good as forgotten
 
-    async def _put(self, tenant: str, name: str, value: bytes) -> None:
+    async def _put(self, tenant: str, name: str, value: bytes, now: float) -> None:
         """Keep ``value``, as one of the tenant's names."""
-        for_it = self.shares.keep(tenant, name, trio.current_time())
+        for_it = self.shares.keep(tenant, name, now)
         if for_it is not None:
             await self._remove(for_it)
         try:

@@ -217,13 +217,13 @@ class Holder:
             run.running.response_id == response_id for run in self._runs.values()
         )
 
-    def use(self, splice: bytes = b"") -> None:
+    def use(self, splice: bytes, now: float) -> None:
         """Have the socket's events read, and sent on, from now on; its first turn has begun."""
         endpoint = self.lease.endpoint
         self._flow.reader, self._flow.splice = self.policy, splice
         if self.client is not None:
             self.reactor.attach(endpoint, self.client)
-        self.reactor.arm(endpoint, trio.current_time())
+        self.reactor.arm(endpoint, now)
 
     async def relay(self) -> None:
         """Serve the lease in a task of its own, until it is over.
@@ -285,18 +285,20 @@ class Holder:
     def _hand_out(self) -> None:
         """Tell the turns what the reader has come to know."""
         reader = self.reader
-        for began in _taken(reader.began):
-            run = self._runs[began.lane]
-            run.running = began
-            run.come(Began(began))
+        if reader.began:
+            for began in _taken(reader.began):
+                run = self._runs[began.lane]
+                run.running = began
+                run.come(Began(began))
         for end in _taken(reader.ended):
             lane = end.running.lane
             run = self._runs[lane] if end.successor_expected else self._runs.pop(lane)
             if end.error is not None:
                 self._spoiled_by = end.error.abort
             run.come(end)
-        for lane in _taken(reader.lapsed):
-            self._runs.pop(lane).come(Lapsed())
+        if reader.lapsed:
+            for lane in _taken(reader.lapsed):
+                self._runs.pop(lane).come(Lapsed())
 
     def _noticed(self) -> None:
         self._hand_out()

@@ -158,7 +158,7 @@ class Holders:
     ) -> Run | None:
         """The first turn of a lease. It begins before anything is read: what has come already,
         such as an error behind the handshake, is about it."""
-        now = trio.current_time()
+        now = lease.began  # nothing was awaited since
         try:
             holder = self._holder_of(lease)
             run = holder.begin(lane, running, payload, now)
@@ -166,7 +166,7 @@ class Holders:
                 lease.yield_(now)
                 return None
             named = lane is not None and not lease.account.lanes
-            holder.use(b'"stream_id":"%b",' % (lane or "").encode() if named else b"")
+            holder.use(b'"stream_id":"%b",' % (lane or "").encode() if named else b"", now)
         except BaseException:
             if not lease.is_over:
                 lease.break_(Broken.ABANDONED)

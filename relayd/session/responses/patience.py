@@ -56,7 +56,7 @@ class Patience:
 
     def watch(self, run: Run) -> None:
         """Look after a turn whose request has been sent, until :meth:`forget`."""
-        now = trio.current_time()
+        now = run.sent_at
         wait = self._waits[run] = _Wait(run, run.holder.progress, now)
         look_at = self._look(wait, now)
         if self._sleep is None:

@@ -7,7 +7,6 @@ its client is told at once that the response is not found, and sends all of its 
 
 from __future__ import annotations
 
-import contextlib
 from typing import Final
 
 import attrs
@@ -127,9 +126,12 @@ class Asked:
         self._begun_at = trio.current_time()
         self._queue_ms = milliseconds(self._begun_at - self.asked_at)
         try:
-            with self._scope or contextlib.nullcontext():
+            if self._scope is None:
                 await self._run()
-            if self._scope is None or not self._scope.cancelled_caught:
+                return self._error
+            with self._scope:
+                await self._run()
+            if not self._scope.cancelled_caught:
                 return self._error
             aborted = Aborted(Abort.PREEMPTED)
             if self.run is not None:  # it was cancelled in the moment in which it began
@@ -291,12 +293,12 @@ class Asked:
 
     async def _ended(self, end: Terminal, run: Run, seat: Seat) -> None:
         """The upstream has ended a response."""
-        now, error = trio.current_time(), end.error
+        error = end.error
         if error is not None and error.concerns_account:
             self._blame.failed(end, error, run, seat)
         elif end.running.created_at is not None:
             latency_ms = (end.running.created_at - run.sent_at) * 1000
-            trust(self.desk.shared, seat, latency_ms, now)
+            trust(self.desk.shared, seat, latency_ms, end.at)
         if error is not None and not end.told:
             raise stopped_by_error(
                 end, error, shown=self.shown_response_id, attempts=self._attempts
@@ -308,6 +310,9 @@ class Asked:
     async def _remember(self, end: Terminal) -> None:
         """Its client may be gone already, and come back on another connection."""
         assert self.run is not None, "what has ended has run"
+        if not self.desk.shared.chains.waits:
+            await self._way.remember(end, self.run.holder.lease)
+            return
         with trio.move_on_after(REMEMBER_S, shield=True):
             await self._way.remember(end, self.run.holder.lease)
 

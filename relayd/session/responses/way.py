@@ -189,9 +189,9 @@ class Way:
             lane=self.create.stream_id,
             stored=self.create.store,
         )
-        await chains.note(tenant, running.response_id, chain, running.tool_calls)
+        await chains.note(tenant, running.response_id, chain, running.tool_calls, end.at)
         if (name := desk.session_name) is not None:
-            await chains.served_by(tenant, name, lease.account.name)
+            await chains.served_by(tenant, name, lease.account.name, end.at)
 
     async def forget_parent(self) -> None:
         """A turn that failed evicts the response it went on from, where that was not stored."""

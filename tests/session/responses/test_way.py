@@ -176,7 +176,7 @@ async def test_a_session_stays_at_the_account_that_served_it(scenes: ResponsesSt
         client = await scene.client(session_id="mine")
         await client.turn(**playing(Scenario.OVERLOADED))
         assert client.seen[-1]["type"] == "error"  # both were asked: the scenario is the turn's
-        await scene.shared.chains.served_by("dev", "mine", "account-2")
+        await scene.shared.chains.served_by("dev", "mine", "account-2", 0.0)
         assert found(await client.turn())
         assert client.seen[-1]["response"]["id"].startswith("resp_two")
         nobody = await scene.client()
