@@ -13,6 +13,7 @@ import enum
 import attrs
 
 from relayd.core.endings import Reason
+from relayd.dialect.xiaozhi_frames import AudioFrame
 
 
 class Loss(enum.StrEnum):
@@ -69,7 +70,7 @@ class AudioToServer:
         packets: Opus, oldest first, to be framed as the server has it.
     """
 
-    packets: tuple[bytes, ...] = attrs.field(repr=False)
+    packets: tuple[AudioFrame, ...]
 
 
 @attrs.frozen

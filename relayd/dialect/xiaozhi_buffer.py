@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import attrs
+
 from relayd.core.hold import HoldBudget
 from relayd.dialect.xiaozhi_messages import TextMessage
 
@@ -23,6 +25,20 @@ TEXTS_MAX_BYTES: Final = 65_536
 """Text messages that are held, and their bytes. One too many is dropped, not an earlier one."""
 
 
+@attrs.frozen
+class HeldPacket:
+    """One Opus packet, without framing.
+
+    Attributes:
+        duration_us: How long it lasts, in microseconds.
+        timestamp_ms: That it came with; ``None`` where its framing has none.
+    """
+
+    payload: bytes = attrs.field(repr=False)
+    duration_us: int
+    timestamp_ms: int | None = None
+
+
 class AudioBuffer:
     """Opus packets in order; where there are too many the oldest go.
 
@@ -38,7 +54,7 @@ class AudioBuffer:
 
     def __init__(self, hold: HoldBudget) -> None:
         self._hold = hold
-        self._packets: deque[tuple[bytes, int]] = deque()
+        self._packets: deque[HeldPacket] = deque()
         self._bytes = self._us = 0
         self.dropped = 0
         self.number = 0
@@ -56,23 +72,24 @@ class AudioBuffer:
         """Microseconds of all packets."""
         return self._us
 
-    def put(self, packet: bytes, duration_us: int) -> None:
-        """Hold one packet, without framing; ``duration_us`` is how long it lasts."""
-        if len(packet) > HELD_MAX_BYTES or duration_us > HELD_MAX_US:
+    def put(self, packet: HeldPacket) -> None:
+        """Hold one packet."""
+        size = len(packet.payload)
+        if size > HELD_MAX_BYTES or packet.duration_us > HELD_MAX_US:
             self.dropped += 1
             return
-        while self._packets and not self._fits(len(packet), duration_us):
+        while self._packets and not self._fits(size, packet.duration_us):
             self._drop_oldest()
-        if not self._hold.take(len(packet)):
+        if not self._hold.take(size):
             self.dropped += 1
             return
-        self._packets.append((packet, duration_us))
-        self._bytes += len(packet)
-        self._us += duration_us
+        self._packets.append(packet)
+        self._bytes += size
+        self._us += packet.duration_us
         self.number += 1
 
-    def take(self) -> list[tuple[bytes, int]]:
-        """All packets with their microseconds, oldest first; nothing is held afterwards."""
+    def take(self) -> list[HeldPacket]:
+        """All packets, oldest first; nothing is held afterwards."""
         packets = list(self._packets)
         self.clear()
         return packets
@@ -91,10 +108,10 @@ class AudioBuffer:
         )
 
     def _drop_oldest(self) -> None:
-        packet, duration_us = self._packets.popleft()
-        self._hold.give(len(packet))
-        self._bytes -= len(packet)
-        self._us -= duration_us
+        packet = self._packets.popleft()
+        self._hold.give(len(packet.payload))
+        self._bytes -= len(packet.payload)
+        self._us -= packet.duration_us
         self.dropped += 1
 
 

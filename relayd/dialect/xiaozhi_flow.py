@@ -19,11 +19,12 @@ import attrs
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.dialect.xiaozhi_buffer import AudioBuffer
+from relayd.dialect.xiaozhi_buffer import AudioBuffer, HeldPacket
 from relayd.dialect.xiaozhi_frames import (
     HEADER_BYTES,
     Kind,
     kind_of,
+    timestamp_of,
     translate,
 )
 from relayd.dialect.xiaozhi_usage import AudioTally
@@ -87,7 +88,8 @@ class Lane:
         duration_us = tally.duration_us(message[start : start + 2])
         if self.route is Route.HOLD:
             if self.buffer is not None:
-                self.buffer.put(bytes(message[start:]), duration_us)
+                stamp = timestamp_of(message, self.source)
+                self.buffer.put(HeldPacket(bytes(message[start:]), duration_us, stamp))
             return None
         sent: bytes | bytearray | None = message
         if self.source != self.target:

@@ -69,13 +69,19 @@ def kind_of(message: bytes | bytearray, version: int) -> int:
     return kind if size == len(message) - HEADER_BYTES[version] else -1
 
 
+def timestamp_of(message: bytes | bytearray, version: int) -> int | None:
+    """The milliseconds that a whole binary message carries; ``None`` where its framing has none."""
+    timestamp_ms: int | None = _HEAD_2.unpack_from(message)[3] if version == TIMED else None
+    return timestamp_ms
+
+
 def parse(message: bytes | bytearray, version: int) -> AudioFrame | None:
     """A binary message of a framing; ``None`` where :func:`kind_of` has none."""
     kind = kind_of(message, version)
     if kind < 0:
         return None
-    timestamp_ms = _HEAD_2.unpack_from(message)[3] if version == TIMED else 0
-    return AudioFrame(bytes(message[HEADER_BYTES[version] :]), kind, timestamp_ms)
+    timestamp_ms = timestamp_of(message, version)
+    return AudioFrame(bytes(message[HEADER_BYTES[version] :]), kind, timestamp_ms or 0)
 
 
 def build(frame: AudioFrame, version: int) -> bytes | None:

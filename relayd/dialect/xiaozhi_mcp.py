@@ -21,6 +21,8 @@ from relayd.dialect.xiaozhi_addresses import Refuses, refuses_none, without_visi
 from relayd.dialect.xiaozhi_messages import Unreadable, read_object, word_in
 from relayd.dialect.xiaozhi_rpc import (
     TOOLS_LIST,
+    ToolsPage,
+    digest,
     error_response,
     id_of,
     number_of,
@@ -46,6 +48,7 @@ PAGES_MAX_BYTES: Final = 131_072
 METHOD_MAX_CHARS: Final = 128
 _INITIALIZED: Final = "notifications/initialized"
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+_NOTED: Final = frozenset({"initialize", "tools/call"})
 
 _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
@@ -66,6 +69,7 @@ class Relayed:
         called: A call of relayd's own is answered.
         took_s: A server's call of a tool is answered, so long after it came.
         why: Where nothing goes anywhere: in few words, for counting.
+        kept: Whether an answer that goes nowhere is remembered all the same.
     """
 
     onward: bytes | None = attrs.field(default=None, repr=False)
@@ -74,13 +78,14 @@ class Relayed:
     called: Called | None = None
     took_s: float | None = None
     why: str | None = None
+    kept: bool = False
 
 
 @attrs.frozen
 class _Asked:
-    """A server's request, of ``at``, not answered yet. ``id`` is as the server spells it."""
+    """A server's request, of ``at``, not answered yet. ``method`` is empty unless it is noted."""
 
-    id: bytes
+    id: bytes  # as the server spells it
     method: str
     key: bytes
     at: float
@@ -95,11 +100,13 @@ class _Own:
     """What an id of relayd's own stands for.
 
     Attributes:
-        asked: A server's request that was given another id. Both ``None``: the answer is swallowed.
+        asked: A server's request that was given another id.
+        late: Likewise, of a lost server. Without any of the three the answer is swallowed.
         deadline: Of a call of relayd's own.
     """
 
     asked: _Asked | None = None
+    late: _Asked | None = None
     deadline: float | None = None
 
 
@@ -115,10 +122,10 @@ class McpRelay:
         self.tool_calls = 0
         self.refuses: Refuses = refuses_none
         self._initialized: bytes | None = None  # the result, as it is spelled
-        self._params: bytes | None = None  # of the initialize that was answered so
+        self._params = b""  # a digest of those of the initialize that was answered so
         self._pages: dict[bytes, bytes] = {}  # results of tools/list, by params
         self._open: dict[bytes, _Asked] = {}  # of the present server, by id
-        self._late: dict[bytes, None] = {}  # ids of lost servers' requests
+        self._late: dict[bytes, _Asked] = {}  # lost servers' requests, by id
         self._own: dict[int, _Own] = {}
         self._next_id = OWN_IDS.start
         self._taken_over = False  # whether the present server is not the first
@@ -130,17 +137,14 @@ class McpRelay:
         """One message of the present server."""
         try:
             members = read_object(payload)
-        except Unreadable as wrong:
-            return Relayed(why=str(wrong))
-        method = word_in(members, "method", METHOD_MAX_CHARS)
-        if method is None:
-            return Relayed(onward=payload)  # an answer to the device
-        if method == "initialize":
-            try:
+            method = word_in(members, "method", METHOD_MAX_CHARS)
+            if method == "initialize":
                 payload = without_vision(payload, self.refuses)
                 members = read_object(payload)
-            except Unreadable as wrong:
-                return Relayed(why=str(wrong))
+        except Unreadable as wrong:
+            return Relayed(why=str(wrong))
+        if method is None:
+            return Relayed(onward=payload)  # an answer to the device
         request_id = id_of(members)
         if request_id is None:
             if method == _INITIALIZED and self._skips_initialized:
@@ -148,11 +152,12 @@ class McpRelay:
                 return Relayed(why="answered for the device")
             return Relayed(onward=payload)
         params = bytes(members.values.get("params", b"{}"))
-        asked = _Asked(request_id, method, page_key(method, params), now)
+        noted = method if method in _NOTED else ""
+        asked = _Asked(request_id, noted, page_key(method, params), now)
         if self._taken_over and (result := self._remembered(asked)) is not None:
             return self._answer(asked, params, result)
         if method == "initialize":
-            self._params = params if len(params) <= INITIALIZED_MAX_BYTES else None
+            self._params = digest(params)
         self.tool_calls += method == "tools/call"
         return self._ask(asked, payload, members)
 
@@ -169,14 +174,16 @@ class McpRelay:
         besides = None
         if asked.method == "initialize":
             self._skips_initialized = True
-            if params != self._params:
-                self._params = params if len(params) <= INITIALIZED_MAX_BYTES else None
+            if (said := digest(params)) != self._params:
+                self._params = said
                 besides = request(self._new_id(_Own()), "initialize", params)
         return Relayed(back=response(asked.id, b"result", result), to_device=besides)
 
     def _ask(self, asked: _Asked, payload: bytes, members: Members) -> Relayed:
         """Let a request go on, under another id where its own may be mistaken."""
-        if asked.id in self._late or number_of(asked.id) in OWN_IDS:
+        number = number_of(asked.id)
+        # A range looks through all of its numbers for what is none.
+        if asked.id in self._late or (number is not None and number in OWN_IDS):
             new = b"%d" % self._new_id(_Own(asked))
             return Relayed(onward=edited(payload, members.spans, {"id": new}))
         self._open.pop(asked.id, None)
@@ -211,21 +218,28 @@ class McpRelay:
         if asked is not None:
             self._remember(asked, members)
             return Relayed(onward=payload, took_s=asked.took_s(now))
-        self._late.pop(answered, None)
-        return Relayed(why="an answer nobody waits for")
+        late = self._late.pop(answered, None) if own is None else own.late
+        # Its server is lost, and the next one would ask the device the same again.
+        kept = late is not None and self._remember(late, members)
+        return Relayed(why="an answer nobody waits for", kept=kept)
 
-    def _remember(self, asked: _Asked, members: Members) -> None:
+    def _remember(self, asked: _Asked, members: Members) -> bool:
+        """Remember what the device says of itself; whether that was such an answer, and fits."""
         result = members.values.get("result")
         if result is None:
-            return
+            return False
         size = len(memoryview(result))
         if asked.method == "initialize" and size <= INITIALIZED_MAX_BYTES:
             self._initialized = bytes(result)
-        elif asked.key:
-            self._pages.pop(asked.key, None)
-            held = sum(len(key) + len(page) for key, page in self._pages.items())
-            if held + len(asked.key) + size <= PAGES_MAX_BYTES and len(self._pages) < PAGES_MAX:
-                self._pages[asked.key] = bytes(result)
+            return True
+        if not asked.key:
+            return False
+        self._pages.pop(asked.key, None)
+        held = sum(len(key) + len(page) for key, page in self._pages.items())
+        if held + len(asked.key) + size > PAGES_MAX_BYTES or len(self._pages) >= PAGES_MAX:
+            return False
+        self._pages[asked.key] = bytes(result)
+        return True
 
     # -- calls of relayd's own
 
@@ -280,7 +294,7 @@ class McpRelay:
         while key in self._pages and key not in seen:
             seen.add(key)
             try:
-                page = _decode(self._pages[key], type=_Page)
+                page = _decode(self._pages[key], type=ToolsPage)
             except (msgspec.DecodeError, RecursionError):
                 return None
             found += page.tools
@@ -292,21 +306,20 @@ class McpRelay:
     # -- servers come and go
 
     def lost(self) -> int:
-        """The server is gone: answers to what it asked are swallowed from now on.
+        """The server is gone: answers to what it asked go nowhere from now on.
 
         Returns:
             How many calls of tools it had open.
         """
         open_calls = sum(asked.method == "tools/call" for asked in self._open.values())
-        for request_id in self._open:
-            self._late[request_id] = None
+        self._late |= self._open
         while len(self._late) > 4 * OPEN_MAX:
             self._late.pop(next(iter(self._late)))
         self._open.clear()
         for number, own in self._own.items():
             if own.asked is not None:
                 open_calls += own.asked.method == "tools/call"
-                self._own[number] = _Own()
+                self._own[number] = _Own(late=own.asked)
         self._taken_over = True
         self._skips_initialized = False
         return open_calls
@@ -324,17 +337,10 @@ class McpRelay:
         return number
 
 
-class _Page(msgspec.Struct):
-    tools: list[msgspec.Raw] = []
-    nextCursor: str | None = None
-
-
 def _behind(number: int) -> int:
     """The id behind ``number``; behind the last one, the first."""
     return number + 1 if number + 1 in OWN_IDS else OWN_IDS.start
 
 
 def _rank(own: _Own) -> int:
-    if own.deadline is not None:
-        return 2
-    return int(own.asked is not None)
+    return 2 if own.deadline is not None else int(own.asked is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import msgspec
@@ -22,6 +23,18 @@ TOOLS_LIST: Final = "tools/list"
 _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
 _decode_id: Final = msgspec.json.Decoder(int | str).decode
+
+
+class ToolsPage(msgspec.Struct):
+    """One page of a device's tools, each as it spells it."""
+
+    tools: list[msgspec.Raw] = []
+    nextCursor: str | None = None
+
+
+def digest(params: bytes) -> bytes:
+    """What params are compared by: 32 bytes of them are kept, however long they are."""
+    return hashlib.sha256(params).digest()
 
 
 def error_response(request_id: bytes, message: str, code: int = CALL_FAILED) -> bytes:
@@ -56,9 +69,10 @@ def number_of(request_id: bytes) -> int | None:
 
 
 def page_key(method: str, params: bytes) -> bytes:
-    """Params of ``tools/list`` in one spelling: an empty cursor is as good as none.
+    """A digest of the params of ``tools/list``: an empty cursor is as good as none.
 
-    Empty for other methods, and for params that are not remembered.
+    So a server cannot make relayd keep long ones. Empty for other methods, and for params that are
+    not remembered.
     """
     if method != TOOLS_LIST or len(params) > PARAMS_MAX_BYTES:
         return b""
@@ -70,4 +84,4 @@ def page_key(method: str, params: bytes) -> bytes:
         return b""
     if not fields.get("cursor"):
         fields.pop("cursor", None)
-    return _encode(fields, order="sorted")
+    return digest(_encode(fields, order="sorted"))

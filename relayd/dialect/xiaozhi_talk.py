@@ -20,7 +20,8 @@ from relayd.dialect.xiaozhi_actions import (
     ToDevice,
     ToServer,
 )
-from relayd.dialect.xiaozhi_buffer import AudioBuffer, TextBuffer
+from relayd.dialect.xiaozhi_buffer import AudioBuffer, HeldPacket, TextBuffer
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.dialect.xiaozhi_mcp import (
     INITIALIZED_MAX_BYTES,
     PAGES_MAX,
@@ -176,7 +177,7 @@ class Conversation:
         relayed = self.mcp.from_device(payload, now)
         if relayed.took_s is not None:
             self.usage.answered(relayed.took_s)
-        if relayed.onward is None:  # so nothing of it is kept
+        if relayed.onward is None and not relayed.kept:
             self._give_back(counted)
         steps: list[Step] = [] if relayed.called is None else [relayed.called]
         if relayed.why is not None:
@@ -284,11 +285,17 @@ class Conversation:
             steps.append(self._held(packets[sent:], now))
         return steps
 
-    def _held(self, packets: list[tuple[bytes, int]], now: float) -> AudioToServer:
-        """Audio that was held goes on, and is counted."""
-        for packet, duration_us in packets:
-            self.usage.audio_in.count(len(packet), duration_us, now)
-        return AudioToServer(tuple(packet for packet, _ in packets))
+    def _held(self, packets: list[HeldPacket], now: float) -> AudioToServer:
+        """Audio that was held goes on, and is counted; its timestamps are as in live audio."""
+        frames, tally = [], self.usage.audio_in
+        for packet in packets:
+            stamp = packet.timestamp_ms
+            elapsed_ms = tally.microseconds // 1000
+            frames.append(
+                AudioFrame(packet.payload, timestamp_ms=elapsed_ms if stamp is None else stamp)
+            )
+            tally.count(len(packet.payload), packet.duration_us, now)
+        return AudioToServer(tuple(frames))
 
     def end(self, now: float, why: str) -> list[Called]:
         """The session is over: its turn is cut, its calls fail, nothing is held any more."""

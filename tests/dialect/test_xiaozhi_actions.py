@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relayd.dialect.xiaozhi_actions import AudioToServer, Called, Part, Step, ToDevice, ToServer
+from relayd.dialect.xiaozhi_frames import AudioFrame
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,7 @@ from relayd.dialect.xiaozhi_actions import AudioToServer, Called, Part, Step, To
     [
         ToServer(b"private"),
         ToDevice(b"private"),
-        AudioToServer((b"private",)),
+        AudioToServer((AudioFrame(b"private"),)),
         Called(1, b"private"),
         Part(1, said="private"),
     ],

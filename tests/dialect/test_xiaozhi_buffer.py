@@ -12,12 +12,15 @@ from relayd.dialect.xiaozhi_buffer import (
     PACKETS_MAX,
     TEXTS_MAX,
     AudioBuffer,
+    HeldPacket,
     TextBuffer,
 )
 from relayd.dialect.xiaozhi_messages import read_text
 
 packets = st.lists(
-    st.tuples(st.integers(0, 40_000).map(bytes), st.sampled_from([0, 2_500, 60_000, 120_000])),
+    st.builds(
+        HeldPacket, st.integers(0, 40_000).map(bytes), st.sampled_from([0, 2_500, 60_000, 120_000])
+    ),
     max_size=80,
 )
 
@@ -30,29 +33,27 @@ def test_the_last_two_seconds_are_kept_and_the_oldest_goes() -> None:
     buffer = AudioBuffer(HoldBudget(1 << 20))
     said = numbered(40)
     for packet in said:
-        buffer.put(packet, 60_000)
+        buffer.put(HeldPacket(packet, 60_000))
 
     assert buffer.dropped == 7
-    assert [packet for packet, _ in buffer.take()] == said[7:]
+    assert [packet.payload for packet in buffer.take()] == said[7:]
 
 
 def test_packets_that_say_that_they_last_no_time_are_bounded_too() -> None:
     buffer = AudioBuffer(HoldBudget(1 << 20))
     for packet in numbered(PACKETS_MAX + 5, 2):
-        buffer.put(packet, 0)
+        buffer.put(HeldPacket(packet, 0))
 
     assert len(buffer) == PACKETS_MAX
     assert buffer.dropped == 5
 
 
 @given(packets, st.integers(0, 100_000))
-def test_neither_bound_nor_budget_is_ever_broken(
-    said: list[tuple[bytes, int]], budget: int
-) -> None:
+def test_neither_bound_nor_budget_is_ever_broken(said: list[HeldPacket], budget: int) -> None:
     hold = HoldBudget(budget)
     buffer = AudioBuffer(hold)
-    for packet, duration_us in said:
-        buffer.put(packet, duration_us)
+    for packet in said:
+        buffer.put(packet)
         assert hold.bytes_held == buffer.bytes_held <= min(HELD_MAX_BYTES, budget)
         assert buffer.us_held <= HELD_MAX_US
 
@@ -97,8 +98,8 @@ def test_what_is_about_something_over_is_forgotten() -> None:
 def test_packets_are_numbered_for_as_long_as_there_are_any() -> None:
     buffer = AudioBuffer(HoldBudget(1 << 20))
     for _ in range(40):
-        buffer.put(b"a", 60_000)
+        buffer.put(HeldPacket(b"a", 60_000))
     assert (buffer.number, len(buffer)) == (40, 33)
     buffer.take()
-    buffer.put(b"a", 60_000)
+    buffer.put(HeldPacket(b"a", 60_000))
     assert (buffer.number, len(buffer)) == (41, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relayd.core.endings import Reason
 from relayd.core.hold import HoldBudget
-from relayd.dialect.xiaozhi_buffer import AudioBuffer
+from relayd.dialect.xiaozhi_buffer import AudioBuffer, HeldPacket
 from relayd.dialect.xiaozhi_flow import TEXT, DeviceFlow, DeviceReader, Lane, Route, ServerFlow
 from relayd.dialect.xiaozhi_frames import AudioFrame, build, parse
 from relayd.dialect.xiaozhi_usage import AudioTally
@@ -217,15 +217,20 @@ def test_without_a_peer_audio_goes_nowhere(from_device: bool) -> None:
     assert (drive.wire, drive.texts, way.tally.packets) == (b"", [b"{}"], 0)
 
 
-def test_a_devices_audio_is_held_without_its_framing() -> None:
+@pytest.mark.parametrize(("version", "timestamp_ms"), [(1, None), (2, 1234), (3, None)])
+def test_a_devices_audio_is_held_without_its_framing_but_with_its_time(
+    version: int, timestamp_ms: int | None
+) -> None:
     hold = HoldBudget(1 << 20)
-    way = lane(2, 1, Route.HOLD)
+    way = lane(version, 1, Route.HOLD)
     way.buffer = AudioBuffer(hold)
     drive = Drive(device_flow(way))
+    message = build(AudioFrame(PACKET, timestamp_ms=1234), version)
+    assert message is not None
 
-    drive.feed(frame(BINARY, framed(PACKET, 2), MASK) * 2)
+    drive.feed(frame(BINARY, message, MASK) * 2)
 
-    assert way.buffer.take() == [(PACKET, 60_000)] * 2
+    assert way.buffer.take() == [HeldPacket(PACKET, 60_000, timestamp_ms)] * 2
     assert (drive.wire, way.tally.packets) == (b"", 0)
 
 

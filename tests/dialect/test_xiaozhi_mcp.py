@@ -133,6 +133,77 @@ def test_a_late_answer_is_never_taken_for_one_to_the_next_server() -> None:
     assert relay.tool_calls == 2
 
 
+@pytest.mark.parametrize("losses", [1, 2])
+def test_a_late_answer_about_the_device_itself_spares_it_the_next_servers_question(
+    losses: int,
+) -> None:
+    questions = [("initialize", INITIALIZE, INFO), ("tools/list", {"cursor": ""}, {"tools": []})]
+    relay = McpRelay()
+    for number, (method, params, _) in enumerate(questions, 1):
+        ids = []
+        for _ in range(losses):  # the second server's question goes on under another id
+            onward = relay.from_server(asks(number, method, params), 0.0).onward
+            ids.append(fields(onward)["id"])
+            relay.lost()
+    assert ids == [2, OWN_IDS.start + 1][:losses]
+
+    for number, (_, _, result) in enumerate(questions):
+        answer = answers((number + 1, OWN_IDS.start + number)[losses - 1], result)
+        late = relay.from_device(answer, 1.0)
+        assert late == Relayed(why="an answer nobody waits for", kept=True)
+
+    for method, params, result in questions:
+        told = relay.from_server(asks(1, method, params), 2.0)
+        assert (told.onward, told.to_device) == (None, None)
+        assert fields(told.back)["result"] == result
+
+
+def test_a_late_answer_that_tells_nothing_of_the_device_is_not_kept() -> None:
+    relay = McpRelay()
+    relay.from_server(asks(1, "tools/call"), 0.0)
+    relay.from_server(asks(2, "tools/list"), 0.0)
+    relay.lost()
+    error = json.dumps({"jsonrpc": "2.0", "id": 2, "error": {"code": 1}}).encode()
+    for late in (answers(1, {}), error, answers(2, {"tools": []})):
+        assert not relay.from_device(late, 1.0).kept
+    assert relay.tools() is None
+
+
+def test_an_id_that_is_no_number_is_not_looked_for_among_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Numbers:
+        start = OWN_IDS.start
+
+        def __contains__(self, number: object) -> bool:
+            assert isinstance(number, int), "a range would be searched from end to end"
+            return number in OWN_IDS
+
+    monkeypatch.setattr(xiaozhi_mcp, "OWN_IDS", Numbers())
+    relay = McpRelay()
+    ask, answer = asks("a", "tools/call"), answers("a", {})
+    assert relay.from_server(ask, 0.0) == Relayed(onward=ask)
+    assert relay.from_device(answer, 1.0) == Relayed(onward=answer, took_s=1.0)
+
+
+def test_what_a_server_asks_at_length_takes_little_room() -> None:
+    relay = McpRelay()
+    tracemalloc.start()
+    try:
+        for server in range(8):
+            relay.from_server(asks(0, "initialize", {"x": "x" * 16_000}), 0.0)
+            for number in range(OPEN_MAX):
+                name = f"{server}-{number}-" + "x" * 100
+                relay.from_server(asks(name, "tools/list", {"cursor": name + "x" * 1_900}), 0.0)
+                relay.from_server(asks(name, "m" * 120), 0.0)
+            relay.lost()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 150_000, held
+
+
 def test_an_answer_under_another_id_is_swallowed_too_once_its_server_is_lost() -> None:
     relay = McpRelay()
     relay.from_server(asks(5, "tools/call"), 0.0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from relayd.dialect.xiaozhi_messages import read_object
 from relayd.dialect.xiaozhi_rpc import (
+    digest,
     error_response,
     id_of,
     number_of,
@@ -49,6 +50,11 @@ def test_a_page_is_named_by_what_was_asked_for() -> None:
     assert first == page_key("tools/list", b' { "cursor" : "" } ')
     assert page_key("tools/list", b'{"b":1,"a":2}') == page_key("tools/list", b'{"a":2,"b":1}')
     assert page_key("tools/list", b'{"cursor":"x"}') not in {first, b""}
+
+
+def test_what_names_a_page_is_short() -> None:
+    assert len(page_key("tools/list", b'{"cursor":"' + b"x" * 2000 + b'"}')) == 32
+    assert digest(b"x" * 100_000) != digest(b"x" * 100_001)
 
 
 @pytest.mark.parametrize("params", [b"[]", b"{", b'{"cursor":"' + b"x" * 3000 + b'"}'])

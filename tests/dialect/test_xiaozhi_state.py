@@ -26,6 +26,8 @@ from relayd.dialect.xiaozhi_actions import (
     ToDevice,
     ToServer,
 )
+from relayd.dialect.xiaozhi_buffer import HeldPacket
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.dialect.xiaozhi_rules import MachineSettings
 from relayd.dialect.xiaozhi_state import Machine, NotConnected, Phase
 
@@ -188,13 +190,13 @@ def test_what_a_device_says_before_it_is_greeted_is_not_lost() -> None:
     stage = Stage()
     stage.hello()
     assert stage.machine.device_text(text({**START, "session_id": ""}), 1.0) == []
-    stage.machine.conversation.buffer.put(b"a", 60_000)
+    stage.machine.conversation.buffer.put(HeldPacket(b"a", 60_000))
     stage.dialled(1.0)
 
     answer, start, audio, join = stage.server(server_hello("s1"), 1.0)
 
     assert [sent(answer)["type"], sent(start)["type"]] == ["hello", "listen"]
-    assert (audio, join) == (AudioToServer((b"a",)), Join(1))
+    assert (audio, join) == (AudioToServer((AudioFrame(b"a"),)), Join(1))
 
 
 def test_a_server_killed_while_it_speaks_is_replaced_and_the_device_stays() -> None:
@@ -212,11 +214,11 @@ def test_a_server_killed_while_it_speaks_is_replaced_and_the_device_stays() -> N
     assert (machine.phase, machine.deadline) == (Phase.DELAYING, 6.0)
 
     machine.device_text(text({**START, "mode": "manual"}), 4.5)
-    machine.conversation.buffer.put(b"new", 60_000)
+    machine.conversation.buffer.put(HeldPacket(b"new", 60_000))
     start, audio, join, rejoined = stage.again("s2", 6.0)
 
     assert sent(start) == {**START, "mode": "manual", "session_id": "s2"}
-    assert audio == AudioToServer((b"new",))
+    assert audio == AudioToServer((AudioFrame(b"new"),))
     assert (join, rejoined) == (Join(2), Rejoined(2.0, 0))
     (heard,) = stage.server(text({"type": "stt", "session_id": "s2"}), 7.0)
     assert sent(heard)["session_id"] == "s1"
@@ -379,7 +381,7 @@ def test_the_sessions_own_end_fails_its_calls_and_holds_nothing() -> None:
     stage = Stage()
     machine = stage.talking()
     machine.call("tools/call", b"{}", 2.0)
-    machine.conversation.buffer.put(b"a", 60_000)
+    machine.conversation.buffer.put(HeldPacket(b"a", 60_000))
     assert kinds(machine.end(Reason.CLIENT_GONE, 3.0)) == [Called, End]
     assert machine.end(Reason.DRAIN, 4.0) == machine.timer(99.0) == []
     assert machine.device_text(text(START), 5.0) == []

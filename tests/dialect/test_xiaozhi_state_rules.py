@@ -22,6 +22,7 @@ from relayd.dialect.xiaozhi_actions import (
     ToDevice,
     ToServer,
 )
+from relayd.dialect.xiaozhi_buffer import HeldPacket
 from relayd.dialect.xiaozhi_mcp import TooManyCalls
 from relayd.dialect.xiaozhi_rules import DIALS_MAX, HELLO_RESENDS_MAX, MachineSettings
 from relayd.dialect.xiaozhi_state import Machine, NotConnected, Phase
@@ -181,7 +182,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(size=st.integers(1, 200))
     def audio_is_held(self, size: int) -> None:
         if self.machine.phase not in {Phase.TALKING, Phase.ENDED}:
-            self.machine.conversation.buffer.put(bytes(size), 60_000)
+            self.machine.conversation.buffer.put(HeldPacket(bytes(size), 60_000))
 
     @rule()
     def a_tool_is_called(self) -> None:

@@ -17,6 +17,8 @@ from relayd.dialect.xiaozhi_actions import (
     ToDevice,
     ToServer,
 )
+from relayd.dialect.xiaozhi_buffer import HeldPacket
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.dialect.xiaozhi_mcp import PAGES_MAX
 from relayd.dialect.xiaozhi_messages import read_text
 from relayd.dialect.xiaozhi_talk import (
@@ -44,8 +46,22 @@ class Stage:
         message = read_text(json.dumps(fields).encode())
         return self.talk.from_device(message, 0.0, connected=connected)
 
+    def hold_audio(self, packet: bytes, timestamp_ms: int | None = None) -> None:
+        """60 ms that the device says while it has no server."""
+        self.talk.buffer.put(HeldPacket(packet, 60_000, timestamp_ms))
+
     def server(self, fields: object) -> list[Step]:
         return self.talk.from_server(read_text(json.dumps(fields).encode()), 0.0)
+
+
+def audio_of(*packets: bytes, after: int = 0) -> AudioToServer:
+    """So many packets of 60 ms, behind ``after`` others."""
+    return AudioToServer(
+        tuple(
+            AudioFrame(packet, timestamp_ms=60 * number)
+            for number, packet in enumerate(packets, after)
+        )
+    )
 
 
 def sent(steps: list[Step]) -> list[dict[str, Any]]:
@@ -112,15 +128,15 @@ def test_what_was_being_said_is_said_again_to_the_next_server() -> None:
     stage = Stage("d")
     stage.device(START)
     assert stage.talk.lost(0.0) == (False, 0)
-    stage.talk.buffer.put(b"a", 60_000)
-    stage.talk.buffer.put(b"b", 60_000)
+    stage.hold_audio(b"a")
+    stage.hold_audio(b"b")
     assert stage.device(STOP, connected=False) == []
     stage.talk.server_id = "s2"
 
     start, audio, stop = stage.talk.replay(1.0)
 
     assert sent([start, stop]) == [{**START, "session_id": "s2"}, {**STOP, "session_id": "s2"}]
-    assert audio == AudioToServer((b"a", b"b"))
+    assert audio == audio_of(b"a", b"b")
     assert stage.talk.usage.audio_in.packets == 2
     assert stage.hold.bytes_held == 0
     stage.talk.lost(2.0)
@@ -139,43 +155,44 @@ def test_a_new_utterance_takes_the_place_of_the_one_that_nobody_heard() -> None:
     stage = Stage("d")
     stage.device(START)
     stage.talk.lost(0.0)
-    stage.talk.buffer.put(b"old", 60_000)
+    stage.hold_audio(b"old")
     stage.device(STOP, connected=False)
     again = {**START, "mode": "manual"}
     assert stage.device(again, connected=False) == []
-    stage.talk.buffer.put(b"new", 60_000)
+    stage.hold_audio(b"new")
 
     start, audio = stage.talk.replay(1.0)
 
     assert sent([start]) == [again]
-    assert audio == AudioToServer((b"new",))
+    assert audio == audio_of(b"new")
 
 
 def test_what_is_said_meanwhile_keeps_its_order() -> None:
     stage = Stage("d")
     stage.device(START)
     stage.talk.lost(0.0)
-    hold = stage.talk.buffer.put
+    hold = stage.hold_audio
     detect = {"type": "listen", "state": "detect", "text": "x"}
     iot = [{"type": "iot", "n": number} for number in range(3)]
     again = {**START, "mode": "manual"}
 
-    hold(b"old", 60_000)
+    hold(b"old")
     assert stage.device({"type": "abort"}, connected=False) == [
         Dropped("no server", from_device=True)
     ]
     for said in (STOP, detect, iot[0], again, iot[1]):
         assert stage.device(said, connected=False) == []
-    hold(b"a", 60_000)
-    hold(b"b", 60_000)
+    hold(b"a")
+    hold(b"b")
     stage.device(iot[2], connected=False)
-    hold(b"c", 60_000)
+    hold(b"c")
     stage.device(STOP, connected=False)
 
     steps = stage.talk.replay(1.0)
 
-    order = [step.packets if isinstance(step, AudioToServer) else sent([step])[0] for step in steps]
-    assert order == [detect, iot[0], again, iot[1], (b"a", b"b"), iot[2], (b"c",), STOP]
+    order = [step if isinstance(step, AudioToServer) else sent([step])[0] for step in steps]
+    first, last = audio_of(b"a", b"b"), audio_of(b"c", after=2)
+    assert order == [detect, iot[0], again, iot[1], first, iot[2], last, STOP]
     assert stage.talk.usage.aborts == 0
     assert stage.talk.replay(2.0) == []
 
@@ -186,13 +203,26 @@ def test_an_order_holds_where_the_oldest_audio_went() -> None:
     for number in range(40):
         if number in {3, 20}:
             stage.device({"type": "iot", "n": number}, connected=False)
-        stage.talk.buffer.put(bytes([number]), 60_000)
+        stage.hold_audio(bytes([number]))
 
     first, early, late, rest = stage.talk.replay(1.0)
 
     assert [each["n"] for each in sent([first, late])] == [3, 20]
-    assert early == AudioToServer(tuple(bytes([number]) for number in range(7, 20)))
-    assert rest == AudioToServer(tuple(bytes([number]) for number in range(20, 40)))
+    assert early == audio_of(*(bytes([number]) for number in range(7, 20)))
+    assert rest == audio_of(*(bytes([number]) for number in range(20, 40)), after=13)
+
+
+def test_audio_that_was_held_has_the_timestamps_of_live_audio() -> None:
+    stage = Stage()
+    stage.talk.usage.audio_in.count(1, 500_000, 0.0)  # heard by the server that was lost
+    stage.talk.lost(0.0)
+    for packet, timestamp_ms in ((b"a", None), (b"b", None), (b"c", 7), (b"d", 0)):
+        stage.hold_audio(packet, timestamp_ms)
+
+    (audio,) = stage.talk.replay(1.0)
+
+    assert isinstance(audio, AudioToServer)
+    assert [each.timestamp_ms for each in audio.packets] == [500, 560, 7, 0]
 
 
 def test_a_device_is_told_that_nobody_speaks_any_more() -> None:
@@ -247,7 +277,7 @@ def test_mcp_without_a_message_goes_nowhere(payload: dict[str, object]) -> None:
 
 def test_nothing_is_held_after_the_end() -> None:
     stage = Stage()
-    stage.talk.buffer.put(b"a", 60_000)
+    stage.hold_audio(b"a")
     stage.device({"type": "iot"}, connected=False)
     call_id, _ = stage.talk.call("tools/call", b"{}", 10.0)
     stage.server({"type": "stt"})
@@ -305,6 +335,23 @@ def test_an_answer_that_nobody_waits_for_is_not_counted() -> None:
     steps = stage.device(answered(7, 30_000))
 
     assert steps == [Dropped("an answer nobody waits for", from_device=True)]
+    assert stage.hold.bytes_held == 0
+
+
+def test_a_late_answer_is_counted_where_it_is_kept() -> None:
+    stage = Stage()
+    stage.server(asked(1))
+    stage.server({"type": "mcp", "payload": call(2)})
+    stage.talk.lost(0.0)
+
+    for number in (1, 2):
+        steps = stage.device(answered(number, 30_000), connected=False)
+        assert steps == [Dropped("an answer nobody waits for", from_device=True)]
+        assert 30_000 <= stage.hold.bytes_held < 31_000
+
+    (back,) = sent(stage.server(asked(1)))
+    assert len(back["payload"]["result"]["x"]) == 30_000
+    stage.talk.end(1.0, "gone")
     assert stage.hold.bytes_held == 0
 
 

@@ -14,6 +14,7 @@ import attrs
 
 from relayd.config.snapshot import Account
 from relayd.dialect.xiaozhi_actions import Hangup, Loss
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.protocol.outcomes import Crash, Violation
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Carrier(Protocol):
     def say(self, text: bytes, now: float) -> bool:
         """Send a text; ``False``, and nothing was sent, where the process has no room for it."""
 
-    def say_audio(self, packets: Collection[bytes], now: float) -> None:
+    def say_audio(self, packets: Collection[AudioFrame], now: float) -> None:
         """Send Opus packets that were held, oldest first, framed as the server has it."""
 
     def join(self, device: DeviceSide) -> None:

@@ -11,6 +11,7 @@ import trio
 
 from relayd.core.endings import Reason, Side
 from relayd.dialect.xiaozhi_actions import Dial, Loss, Part, Step
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.dialect.xiaozhi_state import Machine, Phase
 from relayd.protocol.outcomes import Crash, Violation
 from relayd.session.verdict import Verdict
@@ -79,7 +80,7 @@ class Servers:
         """Send the present one a text; ``False`` where the process has no room for it."""
         return self.carrier is None or self.carrier.say(text, now)
 
-    def say_audio(self, packets: Collection[bytes], now: float) -> None:
+    def say_audio(self, packets: Collection[AudioFrame], now: float) -> None:
         """Send the present one what was held for it."""
         if self.carrier is not None:
             self.carrier.say_audio(packets, now)

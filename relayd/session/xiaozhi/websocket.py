@@ -225,11 +225,11 @@ class WebSocketCarrier:
         self._wrote()
         return True
 
-    def say_audio(self, packets: Collection[bytes], now: float) -> None:
+    def say_audio(self, packets: Collection[AudioFrame], now: float) -> None:
         """See :class:`~relayd.session.xiaozhi.carrier.Carrier`."""
         frames: list[memoryview | bytes] = []
         for packet in packets:
-            message = build(AudioFrame(packet), self.version)
+            message = build(packet, self.version)
             if message is not None:  # else the framing has no room for one as long
                 frames.append(encode_frame(Opcode.BINARY, message, masked=True))
         if frames:

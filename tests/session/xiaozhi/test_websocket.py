@@ -11,6 +11,7 @@ from relayd.config.snapshot import Account
 from relayd.config.url import parse_base_url
 from relayd.config.xiaozhi import DeviceServerSettings
 from relayd.dialect.xiaozhi_actions import Hangup
+from relayd.dialect.xiaozhi_frames import AudioFrame
 from relayd.dialect.xiaozhi_identity import Identity
 from relayd.routing.classify import FailureKind
 from relayd.session.xiaozhi.websocket import WebSocketCarrier, handshake, refuses_of
@@ -107,6 +108,6 @@ async def test_a_server_is_parted_with_once(autojump_clock: MockClock, stage: St
     session.servers.leave(1000, 0.0)
 
     carrier.part(1000, 0.0)
-    carrier.say_audio([OPUS], 0.0)
+    carrier.say_audio([AudioFrame(OPUS)], 0.0)
 
     assert stage.in_flight == [0]
