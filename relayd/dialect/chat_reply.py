@@ -22,8 +22,6 @@ ANSWER_MAX_BYTES: Final = 16 << 20
 """Of an answer that is given as one object: far above the longest that any model gives."""
 
 DONE: Final = b"data: [DONE]\n\n"
-PING: Final = b": ping\n\n"
-"""A comment, which no client sees: it keeps a silent stream open."""
 
 _ID_CHARS: Final = 32
 _CALL_ID_CHARS: Final = 24

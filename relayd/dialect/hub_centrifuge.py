@@ -56,11 +56,6 @@ class ReplyError(enum.IntEnum):
         return self in (ReplyError.INTERNAL, ReplyError.TOO_MANY_REQUESTS)
 
 
-def join_lines(messages: Iterable[bytes]) -> bytes:
-    """Several replies and pushes as one text message."""
-    return b"\n".join(messages)
-
-
 def encode_centrifuge(publication: Publication) -> bytes:
     """The push of one event, to those who follow its topic."""
     # The name of a topic has no character that JSON escapes.

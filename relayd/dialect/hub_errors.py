@@ -49,10 +49,6 @@ class Mistake:
             "code": self.code,
         }
 
-    def body(self) -> bytes:
-        """The answer to an HTTP request."""
-        return msgspec.json.encode({"error": self.error()})
-
 
 def mistake_in(error: msgspec.DecodeError, *, at: str = "") -> Mistake:
     """What msgspec says of a message.

@@ -215,29 +215,37 @@ class HttpExchange:
             self._reason = FinishReason.CONTENT_FILTER
             return (*pieces, *self._finish())
         for choice in chunk.choices or ():
-            self._say(pieces, choice)
+            if not self._say(pieces, choice):
+                why = "more calls of functions, or longer ones, than any answer has"
+                return (*pieces, *self._faulted(broken_protocol(why, self.upstream_id)))
         return tuple(pieces)
 
     def closed(self, why: str) -> Fault:
         """What it means that the answer ended before its end."""
         return truncated(None, why, heard=self._began, upstream_id=self.upstream_id)
 
-    def _say(self, pieces: list[Piece], choice: _Choice) -> None:
+    def _say(self, pieces: list[Piece], choice: _Choice) -> bool:
+        """Whether all of it could be kept: a call is not handed on before it is whole."""
         self._reason = _REASONS.get(choice.finish_reason or "", self._reason)
         delta = choice.delta
         if delta is None or delta.role == "tool":
-            return  # what a search has found: the answer is made of it
+            return True  # what a search has found: the answer is made of it
         if delta.reasoning_content:
             pieces.append(Reasoning(delta.reasoning_content))
         if delta.content:
             pieces.append(Text(delta.content))
         calls = delta.tool_calls or []
-        for call in calls if isinstance(calls, list) else [calls]:
-            function = call.function or _Function()
-            if call.index in self._calls or len(self._calls) < CALLS_MAX:
-                name, arguments = self._calls.get(call.index, ("", ""))
-                arguments += function.arguments or ""
-                self._calls[call.index] = name or function.name or "", arguments[:EVENT_MAX_BYTES]
+        return all(map(self._keep, calls if isinstance(calls, list) else [calls]))
+
+    def _keep(self, call: _Call) -> bool:
+        """Whether there was room for a piece of a call. A part of one is no answer."""
+        if call.index not in self._calls and len(self._calls) >= CALLS_MAX:
+            return False
+        function = call.function or _Function()
+        name, arguments = self._calls.get(call.index, ("", ""))
+        arguments += function.arguments or ""
+        self._calls[call.index] = name or function.name or "", arguments
+        return len(arguments) <= EVENT_MAX_BYTES
 
     def _finish(self) -> tuple[Piece, ...]:
         """The calls, which may have come in pieces, the usage, and why it ended."""

@@ -81,7 +81,7 @@ class ChatApi:
             model=asked.model,
             id=reply_id(opened.upstream_id or request.request_id),
             created=int(self.books.wall()),
-            include_usage=asked.stream and asked.include_usage,
+            include_usage=asked.include_usage,
         )
         headers = _headers(opened)
         if isinstance(first, Whole):

@@ -22,7 +22,6 @@ from relayd.dialect.hub_centrifuge import (
     encode_refreshed,
     encode_subscribed,
     encode_unsubscribe_push,
-    join_lines,
 )
 from relayd.dialect.hub_envelope import envelope
 from tests.dialect.hub import EPOCH, VALUES, publication
@@ -73,7 +72,7 @@ def test_joined_messages_come_apart_again(values: list[object], node_id: str) ->
     ]
     done = encode_done(9, "publish")
 
-    replies = read(join_lines([*map(encode_centrifuge, events), done, PING]))
+    replies = read(b"\n".join([*map(encode_centrifuge, events), done, PING]))
 
     assert replies[-2:] == [{"id": 9, "publish": {}}, {}]
     pubs = [reply["push"]["pub"] for reply in replies[:-2]]

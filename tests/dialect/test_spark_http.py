@@ -152,10 +152,30 @@ def test_a_call_in_pieces_is_put_together() -> None:
     assert pieces[1:-1] == [ToolCall("f", '{"a":1}'), ToolCall("g", "{}")]
 
 
-def test_calls_are_bounded() -> None:
-    calls = [{"index": at, "function": {"name": "f"}} for at in range(CALLS_MAX + 9)]
-    pieces = fed(event({"tool_calls": calls}), b"[DONE]")
-    assert sum(isinstance(piece, ToolCall) for piece in pieces) == CALLS_MAX
+def test_as_many_calls_as_may_be_as_long_as_they_may_be() -> None:
+    calls = [{"index": at, "function": {"name": "f"}} for at in range(CALLS_MAX)]
+    half = {"index": 0, "function": {"arguments": "x" * (EVENT_MAX_BYTES // 2)}}
+    more = event({"tool_calls": half})
+    pieces = fed(event({"tool_calls": calls}), more, more, b"[DONE]")
+    whole = [piece for piece in pieces if isinstance(piece, ToolCall)]
+    assert len(whole) == CALLS_MAX
+    assert len(whole[0].arguments) == EVENT_MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"index": CALLS_MAX, "function": {"name": "f"}},
+        {"index": 0, "function": {"arguments": "x" * (EVENT_MAX_BYTES + 1)}},
+    ],
+)
+def test_an_answer_whose_calls_cannot_be_kept_whole_is_none(beyond: object) -> None:
+    calls = [{"index": at, "function": {"name": "f"}} for at in range(CALLS_MAX)]
+    pieces = fed(event({"tool_calls": calls}), event({"tool_calls": beyond}), b"[DONE]")
+    began, last = pieces
+    assert began == Began(SID)
+    assert isinstance(last, Faulted)
+    assert (last.fault.status, last.fault.upstream_id) == (502, SID)
 
 
 def test_what_a_search_has_found_is_not_the_answer() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import AsyncIterator, Iterable
 from ssl import SSLContext
@@ -86,7 +85,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         """Between httpcore's own attempts, of which there are none."""
-        await trio.sleep(min(seconds, math.inf))
+        await trio.sleep(seconds)
 
 
 @attrs.define(eq=False)

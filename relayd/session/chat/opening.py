@@ -127,14 +127,14 @@ class Opening:
         endpoint = self._ready(account, model) if may_be_ready else None
         if endpoint is not None:
             line = Line.over_ready(endpoint, self.reactor, self.connector.hold)
-            return self._begun(line, exchange, was_ready=True)
+            return await self._begun(line, exchange, was_ready=True)
         endpoint = await open_socket(self.connector, self.clocks, account, model, math.inf)
         try:
             line = Line.over_new(endpoint, self.reactor, self.connector.hold)
         except DialError:
             endpoint.close()
             raise Stopped(verdicts.OVERLOADED) from None
-        return self._begun(line, exchange, was_ready=False)
+        return await self._begun(line, exchange, was_ready=False)
 
     def _ready(self, account: Account, model: str) -> Endpoint | None:
         if not self.ready.wanted:
@@ -142,10 +142,10 @@ class Opening:
         target, _, _ = handshake_at(account, model, self.clocks).target.partition("?")
         return self.ready.take(account, target, model)
 
-    def _begun(self, line: Line, exchange: Exchange, *, was_ready: bool) -> SocketTalk:
+    async def _begun(self, line: Line, exchange: Exchange, *, was_ready: bool) -> SocketTalk:
         talk = SocketTalk(line=line, exchange=exchange, partings=self.partings, was_ready=was_ready)
         fault = talk.begin()
         if fault is not None:
-            self.partings.part(line.endpoint, 1000, trio.current_time())
+            await talk.aclose()
             raise Stopped(fault)
         return talk

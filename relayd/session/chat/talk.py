@@ -50,11 +50,7 @@ class Talk(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class SocketTalk:
-    """A :class:`Talk` over a WebSocket of its own.
-
-    Attributes:
-        crashed: Hears of a bug in the byte path.
-    """
+    """A :class:`Talk` over a WebSocket of its own."""
 
     line: Line
     exchange: Exchange
@@ -74,8 +70,9 @@ class SocketTalk:
         return self.exchange.upstream_id
 
     def begin(self) -> Fault | None:
-        """Send the request; why that was not possible, if so."""
-        return None if all(map(self.line.send, self.exchange.opening())) else verdicts.OVERLOADED
+        """Send the request; why that was not possible, if so: then there is nothing to stop."""
+        self._over = not all(map(self.line.send, self.exchange.opening()))
+        return verdicts.OVERLOADED if self._over else None
 
     async def pieces(self) -> tuple[Piece, ...]:
         """See :class:`Talk`."""

@@ -23,6 +23,7 @@ from relayd.dialect.behind import Fault, Handshake
 from relayd.observe.bus import Bus
 from relayd.pool.parting import Partings
 from relayd.pool.ready import ReadySockets
+from relayd.protocol.frames import Opcode, encode_frame
 from relayd.protocol.upstream_upgrade import UpstreamDeclined
 from relayd.routing.classify import from_status, unreachable
 from relayd.routing.roster import Roster
@@ -56,10 +57,12 @@ class PlayedConnector(Connector):
     Attributes:
         failures: How, in order.
         asked: The handshakes.
+        tail: What comes in one with the 101.
     """
 
     failures: deque[AttemptFailed] = attrs.field(factory=deque)
     asked: list[Handshake] = attrs.field(factory=list)
+    tail: bytes | None = None
     ends: list[socket.socket] = attrs.field(factory=list)
 
     async def open(self, account: Account, wish: Wish, deadline: float) -> Opened:
@@ -73,6 +76,7 @@ class PlayedConnector(Connector):
         near.setblocking(False)
         self.ends += (near, far)
         endpoint = Endpoint(near, Side.UPSTREAM, self.hold, trio.current_time())
+        endpoint.keep_tail(self.tail)
         return Opened(endpoint=endpoint, subprotocol=None, connect_ms=1.0, first_frame_ms=None)
 
     @property
@@ -206,6 +210,16 @@ async def test_a_request_that_cannot_be_sent_leaves_no_socket() -> None:
             await found.talk(ONE, request(), attempt=0, may_be_ready=True)
         assert caught.value.fault is verdicts.OVERLOADED
         assert made.ends[0].fileno() == -1
+
+
+async def test_nor_what_its_upstream_has_said_already() -> None:
+    async with connector() as made, an_opening(made) as found:
+        made.tail = encode_frame(Opcode.TEXT, b"0123456789", masked=False)
+        made.hold.bytes_max = 40
+        with pytest.raises(Stopped) as caught:
+            await found.talk(ONE, request(), attempt=0, may_be_ready=True)
+        assert caught.value.fault is verdicts.OVERLOADED
+        assert made.hold.bytes_held == 0
 
 
 async def test_neither_does_one_whose_socket_cannot_be_watched(
