@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from bench import hub_run, machine, relays, results, rows, table
+from bench import devices, hub_run, machine, relays, results, rows, table
 from bench.failures import RunFailed
 from bench.processes import raise_descriptor_limit
 from bench.progress import Progress
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 EX_UNAVAILABLE: Final = 69
 QUICK_SECONDS: Final = 0.5
 DESCRIPTORS_KEPT: Final = 256  # as relayd does, for everything that is no session
+
+_MEASURED_BY: Final = {Traffic.EVENTS: hub_run.measure, Traffic.DEVICES: devices.measure}
+"""Traffic that is not measured as all other is."""
 
 
 @click.command()
@@ -128,7 +131,7 @@ class _Plan:
         for number in range(1, self.runs + 1):
             for kind in kinds:
                 self.progress.show(f"{row.name}: run {number} of {self.runs}, {kind.value}")
-                run_once = hub_run.measure if row.traffic is Traffic.EVENTS else measure
+                run_once = _MEASURED_BY.get(row.traffic, measure)
                 measured.append(run_once(row, kind, self.setting))
         return measured
 

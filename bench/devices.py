@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,27 +18,24 @@ from bench.board import Board, Counter, Phase
 from bench.device_ends import OPENINGS_PER_S, Devices, Servers
 from bench.failures import RunFailed
 from bench.figures import percentile
-from bench.processes import busy_seconds, cpu_seconds, resident_bytes
+from bench.processes import resident_bytes
 from bench.relays import Running, Wiring
 from bench.results import Run
-from bench.rows import Row
-from bench.window import limit_of
+from bench.rows import Row, Traffic
+from bench.run import DRAIN_S, ESTABLISH_S, SETTLE_S, WARM_UP_S, address_of, listening, sample
+from bench.window import Sample, limit_of, traffic_figures
 from bench.workers import Worker, watch
 
 if TYPE_CHECKING:
     from array import array
 
-    from bench.relays import Address, RelayKind
+    from bench.relays import RelayKind
 
 SERVERS: Final = 2
-ESTABLISH_S: Final = 60.0
-WARM_UP_S: Final = 0.5
 LISTENING_S: Final = 1.0
 """How long a relay that listens is let be: relayd still settles its garbage collector, whose first
 collection would count as its devices' memory."""
 
-SETTLE_S: Final = 1.0
-DRAIN_S: Final = 3.0
 _WATCH_S: Final = 0.05
 
 
@@ -71,7 +67,7 @@ def measure(row: Row, kind: RelayKind, conditions: Conditions) -> Run:
     """
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relayd-bench-")))
-        listeners = [stack.enter_context(_listening()) for _ in range(SERVERS)]
+        listeners = [stack.enter_context(listening()) for _ in range(SERVERS)]
         still_s = LISTENING_S + SETTLE_S
         lifetime_s = 2 * ESTABLISH_S + WARM_UP_S + conditions.seconds + still_s + DRAIN_S
         board = Board(SERVERS + 1, lifetime_s=lifetime_s)
@@ -84,7 +80,7 @@ def measure(row: Row, kind: RelayKind, conditions: Conditions) -> Run:
             )
             for slot, listener in enumerate(listeners)
         ]
-        upstreams = tuple(_address(listener) for listener in listeners)
+        upstreams = tuple(address_of(listener) for listener in listeners)
         secret = f"bench-{secrets.token_hex(16)}"
         wiring = Wiring(
             directory=directory,
@@ -123,17 +119,6 @@ def _resident_at_rest(pid: int, servers: Sequence[Worker]) -> int:
 
 
 @attrs.frozen
-class _Look:
-    """One look at a run."""
-
-    at_s: float
-    relay_cpu_s: float
-    load_cpu_s: float
-    busy_s: float
-    packets: int
-
-
-@attrs.frozen
 class _Bench:
     """A run whose processes all stand."""
 
@@ -156,14 +141,15 @@ class _Bench:
         self.board.advance(Phase.TRAFFIC)
         watch(self.workers, WARM_UP_S)
         self.board.advance(Phase.RECORD)
-        before = self._look()
+        before = self._sample()
         watch(self.workers, self.conditions.seconds)
-        after = self._look()
+        after = self._sample()
         self.board.advance(Phase.DRAIN)
         lost = self._drain()
         self.board.advance(Phase.END)
         report = self.devices.report()
-        return _window(before, after) | _delays(report) | memory | {"packets_lost": lost}
+        figures = _window(before, after, load_cpus=len(self.conditions.load_cpus))
+        return figures | _delays(report) | memory | {"packets_lost": lost}
 
     def _establish(self) -> None:
         deadline = time.monotonic() + ESTABLISH_S + self.row.sessions / OPENINGS_PER_S
@@ -179,16 +165,8 @@ class _Bench:
         resident = resident_bytes(self.relay.pid)
         return {"kb_per_device": (resident - resident_before) / self.row.sessions / 1000}
 
-    def _look(self) -> _Look:
-        pid = self.relay.pid
-        return _Look(
-            time.monotonic(),
-            cpu_seconds(pid) if pid else 0.0,
-            sum(cpu_seconds(worker.pid) for worker in self.workers)
-            / len(self.conditions.load_cpus),
-            busy_seconds(self.conditions.relay_cpus) if pid else 0.0,
-            self.board.total(Counter.COMPLETED),
-        )
+    def _sample(self) -> Sample:
+        return sample(self.board, self.relay, self.conditions.relay_cpus, self.workers)
 
     def _drain(self) -> int:
         """Wait for what is on its way; how many packets never came."""
@@ -200,22 +178,11 @@ class _Bench:
                 return missing
 
 
-def _window(before: _Look, after: _Look) -> dict[str, float]:
+def _window(before: Sample, after: Sample, *, load_cpus: int) -> dict[str, float]:
     """The figures of a window. A packet is relayed twice: to the server, and back."""
-    elapsed_s = after.at_s - before.at_s
-    relay_cpu_s = after.relay_cpu_s - before.relay_cpu_s
-    others_s = after.busy_s - before.busy_s - relay_cpu_s
-    packets = after.packets - before.packets
-    figures = {
-        "elapsed_s": elapsed_s,
-        "relay_cpu_share": relay_cpu_s / elapsed_s,
-        "generator_cpu_share": (after.load_cpu_s - before.load_cpu_s) / elapsed_s,
-        "others_cpu_share": max(others_s, 0.0) / elapsed_s,
-        "packets": packets,
-        "packets_per_s": packets / elapsed_s,
-    }
-    if packets and relay_cpu_s > 0:
-        figures["cpu_us_per_frame"] = relay_cpu_s / (2 * packets) * 1e6
+    figures = traffic_figures(before, after, Traffic.DEVICES, load_cpus=load_cpus)
+    if "cpu_us_per_packet" in figures:
+        figures["cpu_us_per_frame"] = figures["cpu_us_per_packet"] / 2
     return figures
 
 
@@ -230,14 +197,3 @@ def _delays(report: array[int]) -> dict[str, float]:
             figures[f"{name}_p99_ms"] = percentile(samples, 99) / 1e6
             figures[f"{name}_max_ms"] = samples[-1] / 1e6
     return figures
-
-
-def _listening() -> socket.socket:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    listener.settimeout(0)
-    return listener
-
-
-def _address(listener: socket.socket) -> Address:
-    host, port = listener.getsockname()
-    return host, port

@@ -21,11 +21,19 @@ from bench.figures import percentile
 from bench.hub_publishers import Publishers
 from bench.hub_series import joined
 from bench.hub_subscribers import OPENING_MAX, Subscribers
-from bench.processes import busy_seconds, cpu_seconds
 from bench.relays import RelayKind, Running, Wiring
 from bench.results import Run
 from bench.rows import Row
-from bench.run import DRAIN_S, ESTABLISH_S, REST_S, WARM_UP_S, Setting, address_of, listening
+from bench.run import (
+    DRAIN_S,
+    ESTABLISH_S,
+    REST_S,
+    WARM_UP_S,
+    Setting,
+    address_of,
+    listening,
+    sample,
+)
 from bench.window import Sample, delay_figures, limit_of, traffic_figures
 from bench.workers import Worker, watch
 
@@ -174,15 +182,7 @@ class _HubRun:
             watch(self.workers, _WATCH_S)
 
     def _sample(self) -> Sample:
-        assert self.relay.pid is not None, "a row of the hub has a relay"
-        return Sample(
-            at_s=time.monotonic(),
-            relay_cpu_s=cpu_seconds(self.relay.pid),
-            load_cpu_s=tuple(cpu_seconds(worker.pid) for worker in self.workers),
-            relay_busy_s=busy_seconds(self.setting.relay_cpus),
-            received_bytes=0,
-            completed=self.board.total(Counter.COMPLETED),
-        )
+        return sample(self.board, self.relay, self.setting.relay_cpus, self.workers)
 
 
 def spread(noun: str, samples_ns: array[int]) -> dict[str, float]:

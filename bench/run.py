@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench import certificates, devices, frames, leases, openings, relays, spark_frames
+from bench import certificates, frames, leases, openings, relays, spark_frames
 from bench.board import Board, Counter, Phase
 from bench.clients import OPENING_MAX, Clients
 from bench.failures import RunFailed
@@ -84,8 +84,6 @@ def measure(row: Row, kind: RelayKind, setting: Setting) -> Run:
     """
     if row.traffic in {Traffic.LEASES, Traffic.CLAIMS}:
         return _measure_pool(row, setting)
-    if row.traffic is Traffic.DEVICES:
-        return devices.measure(row, kind, setting)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relayd-bench-")))
         tls, trusted = certificates.make(directory) if row.tls else (None, None)
@@ -251,16 +249,23 @@ class _Bench:
         return missing_bytes // frames.DELTA_FRAME_BYTES
 
     def _sample(self) -> Sample:
-        pid = self.relay.pid
-        return Sample(
-            at_s=time.monotonic(),
-            relay_cpu_s=cpu_seconds(pid) if pid else 0.0,
-            load_cpu_s=tuple(cpu_seconds(worker.pid) for worker in self.workers),
-            relay_busy_s=busy_seconds(self.setting.relay_cpus) if pid else 0.0,
-            received_bytes=self.board.total(Counter.RECEIVED_BYTES),
-            completed=self.board.total(Counter.COMPLETED),
-            accepted=self.board.total(Counter.ACCEPTED),
-        )
+        return sample(self.board, self.relay, self.setting.relay_cpus, self.workers)
+
+
+def sample(
+    board: Board, relay: Running, relay_cpus: frozenset[int], workers: Sequence[Worker]
+) -> Sample:
+    """Look at a run: at its processes, and at what its board has counted."""
+    pid = relay.pid
+    return Sample(
+        at_s=time.monotonic(),
+        relay_cpu_s=cpu_seconds(pid) if pid else 0.0,
+        load_cpu_s=tuple(cpu_seconds(worker.pid) for worker in workers),
+        relay_busy_s=busy_seconds(relay_cpus) if pid else 0.0,
+        received_bytes=board.total(Counter.RECEIVED_BYTES),
+        completed=board.total(Counter.COMPLETED),
+        accepted=board.total(Counter.ACCEPTED),
+    )
 
 
 def _joined(workers: Sequence[Worker]) -> array[int]:

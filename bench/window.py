@@ -26,6 +26,7 @@ _COMPLETED: Final = {
     Traffic.CHUNKS: ("chunk", "us", 1e6),
     Traffic.FIRST: ("answer", "us", 1e6),
     Traffic.EVENTS: ("delivery", "us", 1e6),
+    Traffic.DEVICES: ("packet", "us", 1e6),
 }
 """Traffic that is counted in what was completed: its noun, and the unit of CPU for each."""
 _PLURALS: Final = {"delivery": "deliveries"}  # of the others, with an s
@@ -62,7 +63,7 @@ class Sample:
         relay_busy_s: How long the relay's CPUs have been busy, with whatever.
         received_bytes: What the receiving side has received.
         completed: Sessions that were opened and closed; turns, answers or leases that ended;
-            pieces of answers or events that were received.
+            pieces of answers, events or packets that were received.
         accepted: Sessions that the upstream has accepted.
     """
 
