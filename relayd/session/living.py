@@ -6,10 +6,11 @@ import attrs
 import trio
 
 from relayd.config.snapshot import Key, Snapshot
-from relayd.core.endings import Reason
+from relayd.core.endings import Reason, Side
 from relayd.core.hold import HoldBudget
 from relayd.dialect.base import Timed
 from relayd.dialect.meter import Refuse
+from relayd.protocol.outcomes import Crash, EndOfStream, Event, PeerClosed, Violation
 from relayd.session.clock import LAST_RESPONSE_S, Clock
 from relayd.session.reporter import Reporter
 from relayd.session.terms import Deadlines
@@ -109,6 +110,18 @@ class Living:
     async def _end(self) -> None:
         """The verdict has fallen: say goodbye and write the line."""
         raise AssertionError("each kind of session has its own goodbye")
+
+    def _client_ended(self, event: Event) -> None:
+        """The client's bytes have come to an end."""
+        match event:
+            case PeerClosed(code, text):
+                self.verdict.end(Reason.CLIENT_CLOSED, code=code, text=text)
+            case EndOfStream():
+                self.verdict.end(Reason.CLIENT_GONE)
+            case Violation(reason, message):
+                self.verdict.end(reason, sender=Side.CLIENT, message=message)
+            case Crash(error):
+                self._crashed(error)
 
     def _crashed(self, error: BaseException) -> None:
         self.reporter.crashed(error)

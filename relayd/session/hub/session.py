@@ -14,14 +14,14 @@ import trio
 
 from relayd.config.providers import Dialect
 from relayd.config.snapshot import Snapshot
-from relayd.core.endings import Reason, Side
+from relayd.core.endings import Reason
 from relayd.dialect.base import Timed
 from relayd.dialect.hub_topics import Selector
 from relayd.dialect.meter import Refuse
 from relayd.hub.shared import Wire
 from relayd.observe.bus import SessionFacts
 from relayd.protocol.directions import ClientFlow
-from relayd.protocol.outcomes import Crash, EndOfStream, Event, PeerClosed, Taken, Violation
+from relayd.protocol.outcomes import Taken
 from relayd.routing.classify import Failure
 from relayd.session.clock import Clock
 from relayd.session.closing import close_all
@@ -219,23 +219,12 @@ class HubSession(Living):
             self.reactor.arm(client, trio.current_time())
             event = await client.next_event()
             if not isinstance(event, Taken):
-                self._ended(event)
+                self._client_ended(event)
                 return
             try:
                 await self._talk.hear(event.payload, trio.current_time())
             finally:
                 self.hold.give(len(event.payload))
-
-    def _ended(self, event: Event) -> None:
-        match event:
-            case PeerClosed(code, text):
-                self.verdict.end(Reason.CLIENT_CLOSED, code=code, text=text)
-            case EndOfStream():
-                self.verdict.end(Reason.CLIENT_GONE)
-            case Violation(reason, message):
-                self.verdict.end(reason, sender=Side.CLIENT, message=message)
-            case Crash(error):
-                self._crashed(error)
 
     def _look(self, now: float) -> float:
         return self._talk.look(now)

@@ -29,12 +29,7 @@ from relayd.dialect.responses_client import (
 from relayd.dialect.responses_lanes import QUEUED_MAX, Lanes
 from relayd.protocol.directions import ClientFlow
 from relayd.protocol.outcomes import (
-    Crash,
-    EndOfStream,
-    Event,
-    PeerClosed,
     Taken,
-    Violation,
 )
 from relayd.session.admission import Grant
 from relayd.session.books import stay
@@ -153,22 +148,11 @@ class ResponsesSession(Living):
             event = await self.client.next_event()
             now = trio.current_time()
             if not isinstance(event, Taken):
-                self._ended(event)
+                self._client_ended(event)
                 return
             self._heard = True
             self._received(event.payload, now)
             self.reactor.arm(self.client, now)
-
-    def _ended(self, event: Event) -> None:
-        match event:
-            case PeerClosed(code, text):
-                self.verdict.end(Reason.CLIENT_CLOSED, code=code, text=text)
-            case EndOfStream():
-                self.verdict.end(Reason.CLIENT_GONE)
-            case Violation(reason, message):
-                self.verdict.end(reason, sender=Side.CLIENT, message=message)
-            case Crash(error):
-                self._crashed(error)
 
     def _received(self, payload: bytes, now: float) -> None:
         """One message. Its bytes stay counted for as long as its turn needs them."""

@@ -34,7 +34,7 @@ from relayd.dialect.xiaozhi_actions import (
     ToServer,
 )
 from relayd.dialect.xiaozhi_state import Machine
-from relayd.protocol.outcomes import Crash, EndOfStream, Event, PeerClosed, Taken, Violation
+from relayd.protocol.outcomes import Taken
 from relayd.session.clock import LAST_RESPONSE_S, Clock
 from relayd.session.closing import Closed
 from relayd.session.living import Living
@@ -211,24 +211,13 @@ class XiaozhiSession(Living):
             event = await self.client.next_event()
             now = trio.current_time()
             if not isinstance(event, Taken):
-                self._ended(event)
+                self._client_ended(event)
                 return
             try:
                 self._do(self.machine.device_text(event.payload, now), now)
             finally:
                 self.hold.give(len(event.payload))
             hear_more(self.reactor, self.client, now)
-
-    def _ended(self, event: Event) -> None:
-        match event:
-            case PeerClosed(code, text):
-                self.verdict.end(Reason.CLIENT_CLOSED, code=code, text=text)
-            case EndOfStream():
-                self.verdict.end(Reason.CLIENT_GONE)
-            case Violation(reason, message):
-                self.verdict.end(reason, sender=Side.CLIENT, message=message)
-            case Crash(error):
-                self._crashed(error)
 
     def _permits(self, account_name: str) -> bool:
         return not account_removed(account_name, self.desk.snapshot)
