@@ -77,7 +77,8 @@ class EventFlow(Flow):
         """See :meth:`Flow.feed`."""
         self._start_feed(now)
         pos = self._continue_large(view, size) if self._left else 0
-        proof, splice = self.reader.proof, self.splice
+        reader, splice = self.reader, self.splice
+        proof = reader.proof
         longest = self.message_max_bytes
         messages = total = 0
         fresh = not self._opcode
@@ -113,8 +114,9 @@ class EventFlow(Flow):
                 self.messages += messages
                 self.bytes += total
                 messages = total = 0  # a reader that counts sees exact counts
-                verdict = self._read(payload)
-                proof = self.reader.proof
+                passes = splice and payload.startswith(proof)
+                verdict = None if passes else reader.message(payload, now)
+                proof = reader.proof
                 if splice or (verdict is not None and isinstance(verdict, Violation | Instead)):
                     self._set_out(view, pos, stop)
                     self._do(verdict, payload)
