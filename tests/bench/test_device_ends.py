@@ -18,7 +18,7 @@ def wait_for(board: Board, counter: Counter, count: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while board.total(counter) < count:
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.005)  # the board is memory of several processes, and tells nobody of a change
 
 
 def test_devices_say_hello_and_hear_every_packet_again() -> None:

@@ -163,10 +163,20 @@ def test_a_relay_that_reads_nothing_fails_the_run(joined: Joined) -> None:
         joined.conversations.begin(joined.client)
 
 
-def test_the_rest_of_an_answer_is_dropped_with_its_peer(joined: Joined) -> None:
+def test_the_rest_of_an_answer_is_dropped_with_its_peer(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StoodClock()
+    monkeypatch.setattr(answers, "time", clock)
     joined.conversations.begin(joined.client)
     joined.answers.turn()
+    joined.answers.turn()  # the request arrives, and is answered in so far as nothing waits
+    sent = joined.client.sock.recv(65536)
     joined.far.close(joined.upstream)
 
     for _ in range(joined.parts):
         joined.answers.turn()
+        clock.now_ns += 1_000_000  # now the next event would be due
+
+    assert sent
+    assert joined.client.sock.recv(1) == b"", "nothing came behind it"

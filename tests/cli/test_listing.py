@@ -128,3 +128,6 @@ def test_a_reader_may_have_seen_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdout", pipe)
 
         write_lines(["x" * 100] * 2000)
+
+        # What is left in its buffer goes where nobody complains about it.
+        assert os.path.samestat(os.fstat(pipe.fileno()), os.stat(os.devnull))

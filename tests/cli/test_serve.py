@@ -450,7 +450,7 @@ DRAIN_S = 4.0
 @pytest.mark.slow
 async def test_a_drain_of_500_streaming_sessions_ends_or_tells_every_turn(serve: Serve) -> None:
     ends: collections.Counter[str] = collections.Counter()
-    asked = trio.Event()
+    midway = trio.Event()
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         serve_upstream = functools.partial(trio.serve_listeners, stream_for_ever, [listener])
@@ -463,7 +463,7 @@ async def test_a_drain_of_500_streaming_sessions_ends_or_tells_every_turn(serve:
         )
         started = await trio.to_thread.run_sync(daemon.until, "server.started")
         async with trio.open_nursery() as clients:
-            streaming = 0
+            streaming = answered = 0
 
             async def converse() -> None:
                 nonlocal streaming
@@ -472,14 +472,18 @@ async def test_a_drain_of_500_streaming_sessions_ends_or_tells_every_turn(serve:
                 assert (await wire.head()).startswith(b"HTTP/1.1 101 ")
                 await wire.send(frame(TEXT, b'{"type":"response.create"}'))
                 streaming += 1
-                if streaming == STREAMING:
-                    asked.set()
-                ends[await last_of(wire)] += 1
+                ends[await last_of(wire, answer_ended)] += 1
+
+            def answer_ended() -> None:
+                nonlocal answered
+                answered += 1
+                # They are at every place of a response by now.
+                if streaming == STREAMING and answered >= STREAMING // 2:
+                    midway.set()
 
             for _ in range(STREAMING):
                 clients.start_soon(converse)
-            await asked.wait()
-            await trio.sleep(1.0)  # they are at every place of a response by now
+            await midway.wait()
             daemon.process.terminate()
             began = trio.current_time()
         code, _ = await trio.to_thread.run_sync(daemon.end)
@@ -498,7 +502,7 @@ async def test_a_drain_of_500_streaming_sessions_ends_or_tells_every_turn(serve:
     assert 0 < ends["1012 while streaming"] <= turns.count("drain") < STREAMING / 2
 
 
-async def last_of(wire: Wire) -> str:
+async def last_of(wire: Wire, on_done: Callable[[], None]) -> str:
     """Ask for one response after the other until told to go: how that was."""
     state = "asked"
     while True:
@@ -517,6 +521,7 @@ async def last_of(wire: Wire) -> str:
         elif said["type"] == "response.created":
             state = "streaming"
         elif said["type"] == "response.done":
+            on_done()
             state = "asked"
             await wire.send(frame(TEXT, b'{"type":"response.create"}'))
 
@@ -538,7 +543,7 @@ async def stream_for_ever(stream: trio.SocketStream) -> None:
             endless = patience.random() < 0.1
             await far.send(event("response.created", number))
             for _ in range(1000 if endless else patience.randint(5, 15)):
-                await trio.sleep(0.2)
+                await trio.sleep(0.2)  # relayd is another process: only the clock makes it last
                 await far.send(event("response.output_text.delta", number))
             await far.send(event("response.done", number))
     except Ended:

@@ -110,7 +110,9 @@ def test_the_script_is_python() -> None:
     _, _, script = shown(TCP).partition("with the openai package:\n")
     script, _, _ = script.partition("  Health:")
 
-    compile("\n".join(line[4:] for line in script.splitlines()), "welcome", "exec")
+    code = compile("\n".join(line[4:] for line in script.splitlines()), "welcome", "exec")
+
+    assert set(code.co_names) == {"asyncio", "openai", "main", "run"}
 
 
 def test_a_key_of_the_operator_s_own_is_not_shown() -> None:

@@ -28,9 +28,16 @@ async def test_a_child_that_ends_without_the_line_is_told_with_its_last_words(
 
 
 async def test_a_child_that_fails_ends_the_block(tmp_path: Path) -> None:
-    with trio.fail_after(LIMIT_S), pytest.RaisesGroup(subprocess.CalledProcessError):
+    with (
+        trio.fail_after(LIMIT_S),
+        pytest.RaisesGroup(subprocess.CalledProcessError) as failed,
+    ):
         async with child([sys.executable, "-c", "raise SystemExit(3)"], tmp_path):
             await trio.sleep_forever()
+
+    (error,) = failed.value.exceptions
+    assert isinstance(error, subprocess.CalledProcessError)
+    assert error.returncode == 3
 
 
 async def test_lines_do_not_depend_on_how_their_bytes_arrive() -> None:

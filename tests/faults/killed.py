@@ -1,15 +1,17 @@
 """A daemon under load that is killed again and again, as a program: ``python -m``.
 
 One parent imports everything once and forks a child for each life, which is ``relayd serve`` from
-its configuration on. As soon as it listens the parent opens sessions and asks for one turn after
-the other in each. At a random moment the child is killed: in one life of ten while it starts, else
-after a turn has ended. The last life ends with SIGTERM. All lives have the same ledger.
+its configuration on, with its log in a pipe. As soon as it listens the parent opens sessions and
+asks for one turn after the other in each. At a random moment the child is killed: in one life of
+ten while it starts, else after a turn has ended. The last life ends with SIGTERM. All lives have
+the same ledger.
 
 Prints the line ``turn.ended`` of every turn, as it stands in the log.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import selectors
@@ -40,6 +42,9 @@ WORK_S_MAX: Final = 0.25
 """How long the others go on after the first turn has ended."""
 
 PATIENCE_S: Final = 20.0
+LOG_UNREAD_BYTES: Final = 1 << 20
+"""More than a child logs while its parent opens a session."""
+
 CREATE: Final = frame(TEXT, b'{"type":"response.create","response":{"output_modalities":["text"]}}')
 DONE: Final = b'"type":"response.done"'
 STARTED: Final = b'"event":"server.started","listen":["'
@@ -74,33 +79,74 @@ class Talker:
         self._tail = data[1 - len(DONE) :]
 
 
-def fork(config: Path, log: Path) -> int:
-    """``relayd serve`` as a child, with its log in a file; its process id."""
-    log.touch()
-    if pid := os.fork():
-        return pid
-    status = os.EX_SOFTWARE
-    try:
-        os.dup2(os.open(log, os.O_WRONLY), sys.stdout.fileno())
-        status = run(["serve", "--config", str(config), "--no-welcome"])
-    except SystemExit as ended:
-        status = int(ended.code or 0)
-    finally:
-        os._exit(status)
+@attrs.define(eq=False)
+class Child:
+    """One ``relayd serve``.
+
+    Attributes:
+        pid: Of its process.
+        log: What it has logged so far, as far as it was read.
+    """
+
+    pid: int
+    _pipe: int
+    log: bytearray = attrs.field(factory=bytearray)
+
+    @classmethod
+    def fork(cls, config: Path) -> Child:
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, LOG_UNREAD_BYTES)
+        if pid := os.fork():
+            os.close(writing)
+            return cls(pid, reading)
+        status = os.EX_SOFTWARE
+        try:
+            os.close(reading)
+            os.dup2(writing, sys.stdout.fileno())
+            os.close(writing)
+            status = run(["serve", "--config", str(config), "--no-welcome"])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        finally:
+            os._exit(status)
+
+    def fileno(self) -> int:
+        """For selectors: of the pipe that its log comes through."""
+        return self._pipe
+
+    def listen(self) -> None:
+        """Take what it has logged; it waits while nobody does."""
+        data = os.read(self._pipe, 65536)
+        assert data, "it has ended by itself"
+        self.log += data
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens, once its log says so."""
+        _, found, rest = self.log.partition(STARTED)
+        return rest.partition(b'"')[0].decode() if found and b"\n" in rest else None
+
+    def end(self, signum: signal.Signals) -> int:
+        """Send it the signal, and take what is left of its log; its wait status."""
+        os.kill(self.pid, signum)
+        with open(self._pipe, "rb") as pipe:
+            self.log += pipe.read()
+        return os.waitpid(self.pid, 0)[1]
 
 
-def load(log: Path, work_s: float) -> None:
+def load(child: Child, work_s: float) -> None:
     """Keep a child busy until so long after its first turn has ended."""
     late = time.monotonic() + PATIENCE_S
-    while (address := address_in(log)) is None:
-        assert time.monotonic() < late, "it does not start"
-        time.sleep(0.001)
     talkers: list[Talker] = []
     until = None
     with selectors.DefaultSelector() as selector:
+        selector.register(child, selectors.EVENT_READ, child)
+        while child.address is None:
+            assert selector.select(late - time.monotonic()), "it does not start"
+            child.listen()
         while until is None or time.monotonic() < until:
             if len(talkers) < SESSIONS:
-                talkers.append(Talker.to(address, KEYS[len(talkers) % len(KEYS)]))
+                talkers.append(Talker.to(child.address, KEYS[len(talkers) % len(KEYS)]))
                 selector.register(talkers[-1].sock, selectors.EVENT_READ, talkers[-1])
             for ready, _ in selector.select(0.001):
                 ready.data.listen()
@@ -111,30 +157,23 @@ def load(log: Path, work_s: float) -> None:
         talker.sock.close()
 
 
-def address_in(log: Path) -> str | None:
-    """Where a child listens, once its log says so."""
-    _, found, rest = log.read_bytes().partition(STARTED)
-    return rest.partition(b'"')[0].decode() if found and b"\n" in rest else None
-
-
 def main(folder: Path, lives: int, seed: int) -> None:
     chance = random.Random(seed)
     for life in range(lives + 1):
-        log, is_last = folder / f"log.{life}", life == lives
-        pid = fork(folder / "relayd.toml", log)
+        is_last = life == lives
+        child = Child.fork(folder / "relayd.toml")
         try:
             if not is_last and chance.random() < EARLY:
+                # At any moment of its start, which nothing but the clock tells apart.
                 time.sleep(chance.uniform(0.0, START_S_MAX))
             else:
-                load(log, chance.uniform(0.0, WORK_S_MAX))
+                load(child, chance.uniform(0.0, WORK_S_MAX))
         finally:
-            os.kill(pid, signal.SIGTERM if is_last else signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
+            status = child.end(signal.SIGTERM if is_last else signal.SIGKILL)
         assert status == (0 if is_last else signal.SIGKILL), f"life {life} ended by itself"
-        for line in log.read_bytes().splitlines(keepends=True):
+        for line in child.log.splitlines(keepends=True):
             if b'"event":"turn.ended"' in line and line.endswith(b"\n"):
                 sys.stdout.write(line.decode())
-        log.unlink()
 
 
 if __name__ == "__main__":

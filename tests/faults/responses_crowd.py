@@ -325,7 +325,7 @@ class Client:
             else:
                 self.violations.append(f"turn {turn} never began")
             if answer.get("status") == BUSY:
-                await trio.sleep(BUSY_S)
+                await trio.sleep(BUSY_S)  # by the clock, since nothing tells a client to go on
 
     async def _ask(self, lane: Lane, turn: int, reading: trio.Nursery) -> dict[str, object]:
         began = time.monotonic()

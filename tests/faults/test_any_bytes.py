@@ -5,8 +5,8 @@ from __future__ import annotations
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-import trio
 
+from relayd.observe.events import LogEvent
 from tests.faults.harness import BEARER, PASSTHROUGH, REALTIME, Relay, Stage, Upstream, account
 from tests.faults.wire import (
     CONTINUATION,
@@ -68,10 +68,10 @@ async def try_to_kill(relay: Relay, upstream: Upstream, pieces: list[bytes]) -> 
     for piece in pieces:
         await wire.send(piece)
     wire.reset()
-    await is_alive(relay, upstream)
+    await check_alive(relay, upstream)
 
 
-async def is_alive(relay: Relay, upstream: Upstream) -> None:
+async def check_alive(relay: Relay, upstream: Upstream) -> None:
     """A session works. Connections to the upstream that are older lead nowhere by now."""
     client = await Wire.to(relay.running.addresses[0])
     try:
@@ -97,10 +97,13 @@ async def next_request(far: Wire) -> bytes:
         return b""
 
 
-async def run_examples(
+async def check_examples(
     stage: Stage, strategy: st.SearchStrategy[list[bytes]], count: int, side: str
 ) -> None:
-    """Hypothesis on one running relayd: the examples are drawn first, then played in order."""
+    """Hypothesis on one running relayd: the examples are drawn first, then played in order.
+
+    A session works after each that a request has disturbed, else after all; each ends once.
+    """
     examples = drawn(strategy, count)
     upstream = await stage.upstream()
     accounts = [account(upstream), account(upstream, "ai", provider="compatible")]
@@ -110,7 +113,10 @@ async def run_examples(
                 await try_to_kill(relay, upstream, pieces)
             else:
                 await disturb(relay, upstream, pieces, from_client=side == "client")
-        await is_alive(relay, upstream)
+        await check_alive(relay, upstream)
+
+    ended = [line["session_id"] for line in stage.log.of(LogEvent.SESSION_ENDED)]
+    assert len(set(ended)) == len(ended) == count + 1
 
 
 async def disturb(
@@ -143,13 +149,13 @@ def drawn(strategy: st.SearchStrategy[list[bytes]], count: int) -> list[list[byt
 
 @pytest.mark.parametrize("side", ["request", "client", "upstream"])
 async def test_any_bytes_leave_relayd_alive(stage: Stage, side: str) -> None:
-    await run_examples(stage, PIECES if side == "request" else FRAMES, 30, side)
+    await check_examples(stage, PIECES if side == "request" else FRAMES, 30, side)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["request", "client", "upstream"])
 async def test_many_more_bytes_leave_relayd_alive(stage: Stage, side: str) -> None:
-    await run_examples(stage, PIECES if side == "request" else FRAMES, 1000, side)
+    await check_examples(stage, PIECES if side == "request" else FRAMES, 1000, side)
 
 
 async def test_a_port_scan_leaves_relayd_alive(stage: Stage) -> None:
@@ -157,5 +163,7 @@ async def test_a_port_scan_leaves_relayd_alive(stage: Stage) -> None:
     async with stage.relay(account(upstream)) as relay:
         for _ in range(100):
             (await relay.client(source=ATTACKER)).reset()
-        await is_alive(relay, upstream)
-        await trio.lowlevel.checkpoint()
+        await check_alive(relay, upstream)
+
+    (line,) = stage.log.of(LogEvent.SESSION_ENDED)
+    assert line["client_close"] == 1000

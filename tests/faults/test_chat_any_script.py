@@ -147,7 +147,8 @@ def check(script: list[Step], client: Client, result: Json | list[Json | str]) -
         assert not errors or result[-2] is errors[0]
 
 
-async def run(stage: Stage, count: int) -> None:
+async def check_scripts(stage: Stage, count: int) -> None:
+    """Play ``count`` scripts, each the answer to a request of its own."""
     scripts, upstream = drawn(count), await stage.upstream()
     # A model each: what stands against an account, or a model of it, is the next one's concern.
     accounts = [
@@ -178,9 +179,9 @@ async def run(stage: Stage, count: int) -> None:
 
 
 async def test_any_script(stage: Stage) -> None:
-    await run(stage, 60)
+    await check_scripts(stage, 60)
 
 
 @pytest.mark.slow
 async def test_many_scripts(stage: Stage) -> None:
-    await run(stage, 1000)
+    await check_scripts(stage, 1000)

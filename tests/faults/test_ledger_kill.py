@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
 from math import inf
@@ -75,18 +76,28 @@ class Aftermath:
             return connection.execute(query, values).fetchall()
 
 
-@pytest.fixture(scope="module", params=SEEDS)
-def aftermath(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Aftermath:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Aftermath]:
+    """All kills, by the seed of their moments: those of one beside those of the other."""
+    folders = [tmp_path_factory.mktemp("killed") for _ in SEEDS]
+    with ThreadPoolExecutor(len(SEEDS)) as side_by_side:
+        return dict(zip(SEEDS, side_by_side.map(kill, folders, SEEDS), strict=True))
+
+
+@pytest.fixture(params=SEEDS)
+def aftermath(request: pytest.FixtureRequest, killed: dict[int, Aftermath]) -> Aftermath:
     """Half of the kills."""
-    folder = tmp_path_factory.mktemp("killed")
+    return killed[request.param]
+
+
+def kill(folder: Path, seed: int) -> Aftermath:
+    """Let a daemon with its files in ``folder`` have all its lives."""
     free, limited = KEYS
     config = CONFIG.format(folder=folder, root=ROOT, free=free, limited=limited)
     (folder / "relayd.toml").write_text(config)
     program = [sys.executable, "-m", "tests.faults.killed"]
     ended = subprocess.run(
-        [*program, str(folder), str(LIVES), str(request.param)],
+        [*program, str(folder), str(LIVES), str(seed)],
         cwd=ROOT,
         check=False,
         capture_output=True,

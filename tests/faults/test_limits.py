@@ -146,6 +146,10 @@ async def test_a_shorter_turn_fits_where_the_longest_does_not(stage: Stage) -> N
         await turn(client, far, "r1", text_out=2000)
 
         await turn(client, far, "r2", wish=create("evt", max_output_tokens=100), text_out=100)
+        await leave(client, far)
+        line = await relay.log.session_ended()
+
+    assert (line["reason"], line["turns"]) == ("client_gone", 2)
 
 
 async def test_what_a_running_turn_may_cost_is_set_aside_until_it_has_ended(stage: Stage) -> None:

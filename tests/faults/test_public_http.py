@@ -211,6 +211,11 @@ async def test_a_proxy_header_names_the_client(stage: Stage, header: bytes) -> N
         await client.send(upgrade(PASSTHROUGH, BEARER))
         await upstream.accept_upgrade()
         await accepted(client)
+        client.reset()
+        line = await relay.log.session_ended()
+
+    assert line["reason"] == "client_gone"
+    assert stage.log.of(LogEvent.CONNECTION_REFUSED) == []
 
 
 @pytest.mark.parametrize(

@@ -473,7 +473,7 @@ async def test_reloads_come_one_after_the_other(stage: Stage) -> None:
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.01)
+        time.sleep(0.01)  # in its thread, so long that another one would be seen beside it
         with lock:
             running -= 1
 

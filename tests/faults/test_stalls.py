@@ -145,6 +145,9 @@ async def test_a_tls_handshake_has_all_of_its_time(stage: Stage, certificate: Ce
         await upstream.accept_upgrade()
         await accepted(client)
 
+    assert trio.current_time() >= until
+    assert stage.log.of(LogEvent.CONNECTION_REFUSED) == []
+
 
 async def test_a_tls_handshake_that_never_ends_is_dropped_at_the_deadline(
     stage: Stage, certificate: Certificate

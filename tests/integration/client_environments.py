@@ -5,10 +5,12 @@ Every environment is pinned, completely, by a file beside this one; nothing is r
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,15 +57,28 @@ class ClientEnvironment:
         pins = Path(__file__).with_name(f"constraints-{self.name}.txt")
         interpreter, stamp = home / "bin" / "python", home / "made-for"
         made_for = f"{home}\n{sys.version}\n{pins.read_text()}"
-        if stamp.is_file() and stamp.read_text() == made_for:
+        with one_at_a_time(pins):
+            if stamp.is_file() and stamp.read_text() == made_for:
+                return interpreter
+            shutil.rmtree(home, ignore_errors=True)
+            _step([sys.executable, "-m", "venv", home])
+            (home / ".gitignore").write_text("*\n")
+            _step([interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "-r", pins])
+            _step([interpreter, "-m", "pip", "check"])
+            stamp.write_text(made_for)
             return interpreter
-        shutil.rmtree(home, ignore_errors=True)
-        _step([sys.executable, "-m", "venv", home])
-        (home / ".gitignore").write_text("*\n")
-        _step([interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "-r", pins])
-        _step([interpreter, "-m", "pip", "check"])
-        stamp.write_text(made_for)
-        return interpreter
+
+
+@contextmanager
+def one_at_a_time(pins: Path) -> Iterator[None]:
+    """While the block lasts no other process makes what is pinned there; tests run in several."""
+    with pins.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+AGENTS: Final = ClientEnvironment("agents")
+"""With openai-agents, for all tests of it: that pins an older ``websockets`` than relayd does."""
 
 
 def _step(command: Sequence[str | Path]) -> None:

@@ -12,12 +12,14 @@ from typing import Final
 
 import pytest
 
+from tests.integration.client_environments import one_at_a_time
 from tests.integration.conftest import CLIENTS
 from tests.integration.test_other_clients import node
 
 PINS: Final = Path(__file__).parent / "hub-node"
 HOME: Final = Path(__file__).parents[2] / ".node-hub"
-FILES: Final = ("package.json", "package-lock.json")
+LOCK: Final = PINS / "package-lock.json"
+FILES: Final = ("package.json", LOCK.name)
 STEP_S: Final = 300.0
 OUTPUT_TOLD: Final = 2000
 
@@ -28,22 +30,28 @@ def modules() -> Path:
     They are fetched anew where the pins are not those they were fetched for, and where fetching
     was interrupted.
     """
-    stamp, made_for = HOME / "made-for", (PINS / "package-lock.json").read_text()
-    if not stamp.is_file() or stamp.read_text() != made_for:
-        _fetch()
-        stamp.write_text(made_for)
+    with one_at_a_time(LOCK):
+        _ensure()
     return HOME / "node_modules"
 
 
 def node_client(name: str, *arguments: str) -> list[str | Path]:
     """The command that runs a script in ``clients``, which may import the packages."""
     command = node()
-    modules()
     # A module looks for packages beside itself, and above.
     script = HOME / name
-    if not script.is_file() or script.read_text() != (CLIENTS / name).read_text():
-        shutil.copyfile(CLIENTS / name, script)
+    with one_at_a_time(LOCK):
+        _ensure()
+        if not script.is_file() or script.read_text() != (CLIENTS / name).read_text():
+            shutil.copyfile(CLIENTS / name, script)
     return [command, script, *arguments]
+
+
+def _ensure() -> None:
+    stamp, made_for = HOME / "made-for", LOCK.read_text()
+    if not stamp.is_file() or stamp.read_text() != made_for:
+        _fetch()
+        stamp.write_text(made_for)
 
 
 def _fetch() -> None:

@@ -10,9 +10,8 @@ from typing import Any, Final
 import pytest
 import trio
 
-from tests.integration import agents_environment
 from tests.integration.chat_stage import MODEL, Account, Stage
-from tests.integration.client_environments import ClientEnvironment
+from tests.integration.client_environments import AGENTS, ClientEnvironment
 from tests.integration.conftest import CLIENT_S, CLIENTS, KEY, Relayd, run_client
 from tests.integration.responses_stage import base_url, reasons, stopped_well, turns
 
@@ -32,7 +31,7 @@ async def relayd(nursery: trio.Nursery, tmp_path: Path) -> Relayd:
 
 
 async def test_openai_agents_holds_conversations_with_a_tool(relayd: Relayd) -> None:
-    python = await trio.to_thread.run_sync(agents_environment.ensure)
+    python = await trio.to_thread.run_sync(AGENTS.ensure)
     script = CLIENTS / "openai_agents_chat.py"
 
     (told,) = await run_client([python, script, base_url(relayd), KEY, MODEL])

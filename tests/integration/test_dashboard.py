@@ -199,6 +199,9 @@ async def test_a_restart_of_relayd_is_survived(
         await page.until(f"{EVENTS}.includes('turn.ended')")
     await page.until(f"{ROWS}.length === 0")
 
+    assert await page.run(f"{PHASE} === 'live'")
+    assert await page.run("document.querySelector('#banner').hidden")
+
 
 async def test_a_user_ends_no_session(page: Page, tmp_path: Path, nursery: trio.Nursery) -> None:
     relayd = await House(tmp_path, nursery).start()

@@ -21,7 +21,7 @@ from relayd.core.endings import ENDINGS, ENDINGS_BY_UPSTREAM, Ending, Reason
 from relayd.core.refusals import STATUS
 from relayd.observe.events import LogEvent
 from relayd.service.http import refusals
-from tests.integration import agents_environment
+from tests.integration.client_environments import AGENTS
 from tests.integration.conftest import Relayd
 from tests.integration.pages import (
     DOCS,
@@ -159,7 +159,7 @@ async def interpreter_of(block: Block) -> Interpreter:
         found = node()
         return lambda path: [found, *flags, path]
     if "from agents" in block.text:
-        python = await trio.to_thread.run_sync(agents_environment.ensure)
+        python = await trio.to_thread.run_sync(AGENTS.ensure)
         return lambda path: [python, path]
     return INTERPRETERS[block.language]
 

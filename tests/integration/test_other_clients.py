@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from relayd.observe.events import LogEvent
-from tests.integration import agents_environment
+from tests.integration.client_environments import AGENTS
 from tests.integration.conftest import CLIENTS, KEY, Relayd, run_client
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ async def test_a_browsers_websocket_comes_in_by_subprotocol(relayd: Relayd) -> N
 
 
 async def test_openai_agents_holds_a_conversation_with_a_tool(relayd: Relayd) -> None:
-    python = await trio.to_thread.run_sync(agents_environment.ensure)
+    python = await trio.to_thread.run_sync(AGENTS.ensure)
     url = f"ws://{relayd.address}/v1/realtime?model=gpt-realtime"
 
     (result,) = await run_client([python, CLIENTS / "openai_agents.py", url, KEY])

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from relayd.observe.events import LogEvent
-from tests.integration import agents_environment
+from tests.integration.client_environments import AGENTS
 from tests.integration.conftest import CLIENTS, KEY, run_client
 from tests.integration.responses_stage import Stage, base_url, reasons, stopped_well, turns
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 async def test_openai_agents_holds_conversations_with_a_tool(
     nursery: trio.Nursery, tmp_path: Path, *, lanes: bool
 ) -> None:
-    python = await trio.to_thread.run_sync(agents_environment.ensure)
+    python = await trio.to_thread.run_sync(AGENTS.ensure)
     stage = Stage(tmp_path, nursery)
     await stage.upstream(lanes=lanes)
     relayd = await stage.relayd()

@@ -129,7 +129,7 @@ async def steer(client: AsyncOpenAI) -> list[dict[str, Any]]:
     """A response that is told something while it runs, and its successor."""
     async with client.responses.connect() as connection:
         await connection.response.create(
-            model=MODEL, input="count", metadata={"sim_words": "2000"}, store=False
+            model=MODEL, input="count", metadata={"sim": "slow", "sim_words": "2000"}, store=False
         )
         event = await connection.recv()
         assert event.type == "response.created"
