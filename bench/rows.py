@@ -186,6 +186,15 @@ _ROWS: Final = (
         beside=RelayKind.BARE,
     ),
     Row(
+        name="turn-busy",
+        summary="turns on warm upstream sockets, so many that relayd is never idle for long",
+        traffic=Traffic.TURNS,
+        sessions=32,
+        rate_per_s=40.0,
+        dialect=Dialect.RESPONSES,
+        beside=RelayKind.BARE,
+    ),
+    Row(
         name="pool",
         summary="a socket of the pool acquired and yielded, over real sockets",
         traffic=Traffic.LEASES,

@@ -153,6 +153,15 @@ TARGETS: Final = (
         absolute=True,
     ),
     Target(
+        row="turn-busy",
+        label="CPU per turn of 20 events at once, 1,280 turns a second",
+        figure="cpu_us_per_turn",
+        unit="µs",
+        better=Better.LESS,
+        first=600,
+        absolute=True,
+    ),
+    Target(
         row="pool",
         label="CPU to acquire and yield a socket of 10,000",
         figure="cpu_us_per_lease",

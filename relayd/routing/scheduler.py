@@ -97,6 +97,8 @@ def choose(
     eligible = [s for s in _candidates(roster, demand) if _bar(s, tried, now) is None]
     if not eligible:
         return None
+    if len(eligible) == 1:
+        return Seat(eligible[0], now)
     priority = min(standing.account.priority for standing in eligible)
     tier = [standing for standing in eligible if standing.account.priority == priority]
     return Seat(_drawn(tier, random_unit), now)
@@ -148,8 +150,6 @@ def _bar(standing: Standing, tried: Collection[str], now: float) -> Bar | None:
 
 def _drawn(tier: Sequence[Standing], random_unit: float) -> Standing:
     """One of ``tier``, by weight and what load, errors and slowness leave of it."""
-    if len(tier) == 1:
-        return tier[0]
     times = [s.health.first_frame_ms for s in tier if s.health.first_frame_ms is not None]
     fastest_ms = min(times, default=0.0)
     sums = list(accumulate(_chance(standing, fastest_ms) for standing in tier))

@@ -29,6 +29,7 @@ COUNTS = (
         "sessions",
         "turn",
         "turn-paced",
+        "turn-busy",
         "pool",
         "book",
         "idle-responses",

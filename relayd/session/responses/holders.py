@@ -91,8 +91,12 @@ class Holders:
 
         Cancelling it sends nothing.
         """
-        if pinned is not None and any(
-            holder.lease.ref() == pinned and holder.reader.spoiled for holder in self._holders
+        if (
+            pinned is not None
+            and self._holders
+            and any(
+                holder.lease.ref() == pinned and holder.reader.spoiled for holder in self._holders
+            )
         ):
             raise PinnedGone("the socket that was asked for is about to be closed")
         if not account.lanes:
@@ -137,8 +141,10 @@ class Holders:
         deadline: float,
     ) -> Lease:
         name = lane if account.lanes else None
-        if identity.session is None and session_name(identity.headers) is None:
-            self.shared.last_used[account.name] = identity
+        last_used = self.shared.last_used
+        is_new = identity.session is None and last_used.get(account.name) is not identity
+        if is_new and session_name(identity.headers) is None:
+            last_used[account.name] = identity
         return await self.shared.pool.acquire(
             account, identity, pinned=pinned, lane=name, deadline=deadline
         )

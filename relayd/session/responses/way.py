@@ -40,19 +40,15 @@ class Way:
     Attributes:
         previous_id: The response it goes on from: the client's word, or found for it.
         tried: Accounts that have failed it.
+        pinned: The only socket that will do.
     """
 
     desk: Desk
     create: Create
     previous_id: str | None = attrs.field(default=None, init=False)
     tried: set[str] = attrs.field(factory=set, init=False)
+    pinned: SlotRef | None = attrs.field(default=None, init=False)
     _chain: Chain | None = attrs.field(default=None, init=False)
-
-    @property
-    def pinned(self) -> SlotRef | None:
-        """The only socket that will do."""
-        chain = self._chain
-        return None if chain is None or chain.stored else chain.ref
 
     @property
     def may_move(self) -> bool:
@@ -83,9 +79,11 @@ class Way:
             if not create.store or await chains.is_anothers(key.tenant, self.previous_id):
                 raise self.not_found("unknown")
             return
-        lives_here = chain.worker == chains.worker and pool.alive(chain.ref)
-        if not chain.stored and not lives_here:
-            raise self.not_found("socket_gone", chain.account)
+        if not chain.stored:
+            ref = chain.ref
+            if chain.worker != chains.worker or not pool.alive(ref):
+                raise self.not_found("socket_gone", chain.account)
+            self.pinned = ref
         self._chain = chain
 
     def not_found(self, reason: str, account: str | None = None) -> Aborted:
