@@ -228,6 +228,8 @@ class Exchange:
             if self.head.method == "HEAD" or response.status in BODILESS:
                 await self.outgoing.send(head, before_end=before_end)
                 return
+            if isinstance(response, Sse) and response.send_buffer_bytes is not None:
+                self.outgoing.bound_buffer(response.send_buffer_bytes)
             await self.outgoing.send(head)
             if isinstance(response, Sse):
                 nursery.start_soon(partial(self._keep_alive, response.keepalive_s))

@@ -92,6 +92,10 @@ class Outgoing:
                 if trio.current_time() >= self._sent_at + every_s:
                     await self._send(chunk)
 
+    def bound_buffer(self, bytes_max: int) -> None:
+        """Let the kernel take no more than this; it doubles it for its own needs (socket(7))."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, bytes_max)
+
     def reset(self) -> None:
         """Make closing the socket reset the connection: what a stuck client missed is no end."""
         try:

@@ -118,10 +118,13 @@ class Sse:
     Attributes:
         events: As :attr:`Stream.chunks`; bytes are whole events, ready to send.
         keepalive_s: Seconds without an event after which a comment is sent, again and again.
+        send_buffer_bytes: What the kernel may take for a client that does not read, from this
+            response on (``SO_SNDBUF`` of socket(7)); ``None``: as much as it likes.
     """
 
     events: AsyncIterable[SseEvent | bytes]
     keepalive_s: float = attrs.field(default=KEEPALIVE_S, validator=attrs.validators.gt(0))
+    send_buffer_bytes: int | None = None
     status: int = 200
     headers: Headers = ()
 

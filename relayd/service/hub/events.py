@@ -41,6 +41,7 @@ from relayd.session.admission import Grant, Lease, Quota
 from relayd.session.hub.admission import refused_topic
 from relayd.session.hub.identity import Identity
 from relayd.session.hub.lifetime import still, term_of, token_terms
+from relayd.session.hub.patience import SEND_BUFFER_BYTES
 from relayd.session.terms import Term
 
 CLOSED: Final = "closed"
@@ -289,7 +290,7 @@ class EventStreams:
         stream.review(self.snapshot())
         if self._draining:
             stream.end(Reason.DRAIN)
-        return Sse(stream.events())
+        return Sse(stream.events(), send_buffer_bytes=SEND_BUFFER_BYTES)
 
     def drain(self) -> None:
         """End all, and open none any more: their clients come back, to whoever takes over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from relayd.hub.bounds import Bounds
 from relayd.service.http.responses import KEEPALIVE_S
 from relayd.service.http.service import Outcome
 from relayd.service.hub.events import POSITION_S
+from relayd.session.hub.patience import SEND_BUFFER_BYTES
 from relayd.session.hub.tokens import LEEWAY_S
 from tests.service.admin.stage import WALL
 from tests.service.http.stage import LIMITS, Client, Reply, request
@@ -605,6 +607,15 @@ async def test_what_can_be_dropped_is_dropped_for_a_slow_reader(
     assert rest[0].data["data"] == "first"
     assert rest[-2].data["data"] == "last"
     assert len(rest) < 200
+
+
+async def test_the_kernel_keeps_little(house: House) -> None:
+    async with house.client() as client:
+        await opened(client)
+        connection = house.http.connection
+        assert connection is not None
+        kept = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert kept == 2 * SEND_BUFFER_BYTES
 
 
 # -- the client
