@@ -74,6 +74,24 @@ async def drop_rest(sock: socket.socket) -> None:
         await trio.lowlevel.checkpoint()
 
 
+def send_now(sock: socket.socket, data: bytes) -> int:
+    """Offer ``data`` to the kernel once: how many bytes it has taken, from their beginning.
+
+    What is left goes to :func:`send_all`, unchanged (TLS has perhaps encrypted it already).
+
+    Raises:
+        DialError: The connection is lost.
+    """
+    try:
+        return sock.send(data)
+    except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        return 0
+    except ssl.SSLError as error:
+        raise DialError(DialErrorKind.CONNECTION_LOST, _words(error)) from None
+    except OSError as error:
+        raise from_errno(error.errno or 0, "the peer") from None
+
+
 async def send_all(sock: socket.socket, data: bytes) -> None:
     """Send all of ``data``.
 

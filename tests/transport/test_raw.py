@@ -124,6 +124,34 @@ async def test_tls_may_want_to_send_first_when_receiving(pair: Pair) -> None:
         assert await raw.receive(sock, 10) == b"x"
 
 
+async def test_what_the_kernel_takes_at_once_is_told(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    data = bytes(1 << 20)
+
+    taken = [raw.send_now(ours, data)]
+    while taken[-1]:
+        taken.append(raw.send_now(ours, data))
+    assert len(await raw.receive(theirs, 1)) == 1
+    assert len(taken) > 1
+    reset(theirs)
+    with pytest.raises(DialError) as sending:
+        raw.send_now(ours, b"x")
+    assert sending.value.kind is DialErrorKind.CONNECTION_LOST
+
+
+@pytest.mark.parametrize("error", [ssl.SSLWantReadError(), ssl.SSLWantWriteError()])
+async def test_tls_that_wants_something_first_takes_nothing_at_once(
+    pair: Pair, error: OSError
+) -> None:
+    ours, theirs = pair
+    with Scripted(ours, error) as sock:
+        assert raw.send_now(sock, b"y") == 0
+        assert raw.send_now(sock, b"y") == 1
+
+    assert theirs.recv(10) == b"y"
+
+
 async def test_tls_may_want_to_receive_first_when_sending(pair: Pair) -> None:
     ours, theirs = pair
     theirs.send(b"x")

@@ -110,16 +110,19 @@ class Outgoing:
             piece = data[at : at + SLICE_BYTES]
             if before_end is not None and at + SLICE_BYTES >= len(data):
                 before_end()
-            with trio.move_on_after(self.stall_s) as scope:
-                await self._offer(piece)
-            if scope.cancelled_caught:
-                raise self._lost(Loss.CLIENT_STALLED)
+            await self._offer(piece)
             self.bytes_out += len(piece)
             self._sent_at = trio.current_time()
 
     async def _offer(self, piece: bytes) -> None:
         try:
-            await raw.send_all(self.sock, piece)
+            taken = raw.send_now(self.sock, piece)
+            if taken == len(piece):
+                return
+            with trio.move_on_after(self.stall_s) as scope:
+                await raw.send_all(self.sock, piece[taken:])
+            if scope.cancelled_caught:
+                raise self._lost(Loss.CLIENT_STALLED)
         except DialError:
             raise self._lost(Loss.CLIENT_GONE) from None
         except trio.BusyResourceError:

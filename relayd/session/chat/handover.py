@@ -7,7 +7,6 @@ before it is whole, so that another upstream can give it anew where the first on
 
 from __future__ import annotations
 
-import math
 from types import TracebackType
 from typing import Final, Self
 
@@ -27,7 +26,6 @@ from relayd.dialect.behind import (
 )
 from relayd.dialect.chat_reply import Collected
 from relayd.dialect.meter import Usage
-from relayd.session.chat import verdicts
 
 BATCHES_MAX: Final = 4
 """Batches of pieces between an upstream and a client that does not read; then both wait."""
@@ -139,12 +137,10 @@ class Handover:
         else:
             self._collected, self._usage = Collected(), None
 
-    async def pass_on(self, pieces: Said, by: float) -> Fault | None:
+    async def pass_on(self, pieces: Said) -> Fault | None:
         """Some more of what that upstream has said; a last piece that is a fault is left out.
 
-        Args:
-            by: When the answer as a whole has to have ended, by ``trio.current_time()``. A client
-                that reads slowly does not make it longer; what is whole by then waits for it.
+        It waits for a client that reads slowly, and is a checkpoint only where it waits.
 
         Returns:
             Why it cannot go on. Cancelling it hands on all of these pieces, or none.
@@ -156,9 +152,11 @@ class Handover:
             return None
         if not self.streams:
             return await self._gather(pieces)
-        with trio.move_on_at(math.inf if isinstance(last, Finished) else by) as waiting:
+        try:
+            self._send.send_nowait(pieces)
+        except trio.WouldBlock:
             await self._send.send(pieces)
-        return verdicts.CLIENT_SLOW if waiting.cancelled_caught else None
+        return None
 
     async def end(self, fault: Fault, ignored: tuple[str, ...]) -> None:
         """There is no more of it, or there never was any."""

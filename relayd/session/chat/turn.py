@@ -35,6 +35,7 @@ from relayd.routing.roster import Seat
 from relayd.session.accounts import tell_changes
 from relayd.session.admission import Grant
 from relayd.session.chat import over_http, verdicts
+from relayd.session.chat.following import Following
 from relayd.session.chat.handover import Denied, Handover, Opened, Said, Whole
 from relayd.session.chat.opening import NAME, Stopped
 from relayd.session.chat.providers import Patience, patience_with
@@ -186,16 +187,14 @@ class ChatTurn:
         now = trio.current_time()
         self._tell(seat.succeed(first_frame_ms=(now - sent_at) * 1000, now=now))
         await self._handover.begin(Opened(self._reckoning.upstream_id, talk.ignored))
-        while True:
-            fault = await self._handover.pass_on(pieces, sent_at + patience.total_s)
-            match pieces[-1] if pieces else None:
-                case Faulted(told):
-                    return told
-                case Finished():
-                    return fault
-            if fault is not None:
-                return fault
-            pieces = await self._next(talk, patience, sent_at, trio.current_time())
+        following = Following(
+            talk=talk,
+            handover=self._handover,
+            idle_s=patience.idle_s,
+            total_by=sent_at + patience.total_s,
+            reckon=self._reckoning.add,
+        )
+        return await following.to_end(pieces)
 
     async def _first_words(
         self, talk: Talk, patience: Patience, sent_at: float

@@ -145,6 +145,7 @@ async def test_one_that_comes_just_before_the_last_bytes_is_early_too(
     async def handler(_: Request) -> Response:
         return Text(b"x" * SLICE_BYTES)
 
+    monkeypatch.setattr(raw, "send_now", lambda _, __: 0)
     monkeypatch.setattr(raw, "send_all", sending)
     stage = Stage(handler)
     async with stage.client() as client:
@@ -165,6 +166,7 @@ async def test_one_that_comes_while_the_last_bytes_wait_for_room_is_early_too(
         await room.wait()
         await send_all(sock, data)
 
+    monkeypatch.setattr(raw, "send_now", lambda _, __: 0)
     monkeypatch.setattr(raw, "send_all", sending)
     stage = Stage(unread)
     async with stage.client() as client:

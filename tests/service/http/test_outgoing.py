@@ -22,6 +22,11 @@ def joined(*, tcp: bool = False) -> tuple[Outgoing, socket.socket]:
     return Outgoing(near, STALL_S), far
 
 
+def full(_: socket.socket, __: bytes) -> int:
+    """The kernel takes nothing at once."""
+    return 0
+
+
 async def taken(far: socket.socket, count: int) -> bytes:
     seen = b""
     while len(seen) < count:
@@ -69,6 +74,7 @@ async def test_one_that_would_have_to_be_read_in_order_to_write_is_lost(
     async def busy(_: socket.socket, __: bytes) -> None:
         raise trio.BusyResourceError
 
+    monkeypatch.setattr("relayd.transport.raw.send_now", full)
     monkeypatch.setattr("relayd.transport.raw.send_all", busy)
     outgoing, far = joined()
     with outgoing.sock, far, pytest.raises(ClientLost):
@@ -81,16 +87,13 @@ async def test_other_tasks_run_while_a_fast_client_is_served(
     """Nothing ever blocks here: the kernel takes whatever it is offered."""
     turns = 0
 
-    async def at_once(_: socket.socket, __: bytes) -> None:
-        return
-
     async def count() -> None:
         nonlocal turns
         while True:
             turns += 1
             await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr("relayd.transport.raw.send_all", at_once)
+    monkeypatch.setattr("relayd.transport.raw.send_now", lambda _, data: len(data))
     outgoing, far = joined()
     with outgoing.sock, far:
         async with trio.open_nursery() as nursery:

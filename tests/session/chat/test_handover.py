@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,7 +10,6 @@ from relayd.dialect import chat_reply
 from relayd.dialect.behind import Fault, Faulted, Finished, FinishReason, Reasoning, Text, Used
 from relayd.dialect.chat_reply import Reply
 from relayd.dialect.meter import Usage
-from relayd.session.chat import verdicts
 from relayd.session.chat.handover import BATCHES_MAX, Denied, Handover, Opened, Whole
 
 FAULT = Fault(status=502, type="t", code="lost", message="Lost.")
@@ -33,9 +30,9 @@ async def test_a_stream_is_open_with_its_first_word() -> None:
         assert not handover.is_open
         await handover.begin(OPENED)
         assert handover.is_open
-        assert await handover.pass_on((Text("a"), Text("b")), math.inf) is None
-        assert await handover.pass_on((), math.inf) is None
-        assert await handover.pass_on((Text("c"), Faulted(FAULT)), math.inf) is None
+        assert await handover.pass_on((Text("a"), Text("b"))) is None
+        assert await handover.pass_on(()) is None
+        assert await handover.pass_on((Text("c"), Faulted(FAULT))) is None
         await handover.end(FAULT, ())
 
     assert await handover.opened() == OPENED
@@ -56,9 +53,9 @@ async def test_where_nothing_was_said_the_fault_is_all(streams: bool) -> None:
 async def test_a_document_is_told_when_it_is_whole() -> None:
     with Handover(streams=False) as handover:
         await handover.begin(OPENED)
-        await handover.pass_on((Reasoning("hm"), Text("a")), math.inf)
+        await handover.pass_on((Reasoning("hm"), Text("a")))
         assert not handover.is_open
-        await handover.pass_on((Text("b"), Used(USAGE), STOP), math.inf)
+        await handover.pass_on((Text("b"), Used(USAGE), STOP))
         assert handover.is_open
 
     first = await handover.opened()
@@ -70,10 +67,10 @@ async def test_a_document_is_told_when_it_is_whole() -> None:
 async def test_what_an_upstream_that_failed_has_said_is_in_no_document() -> None:
     with Handover(streams=False) as handover:
         await handover.begin(Opened("first", ()))
-        await handover.pass_on((Text("lost"), Used(USAGE)), math.inf)
-        assert await handover.pass_on((Faulted(FAULT),), math.inf) is None
+        await handover.pass_on((Text("lost"), Used(USAGE)))
+        assert await handover.pass_on((Faulted(FAULT),)) is None
         await handover.begin(OPENED)
-        await handover.pass_on((Text("kept"), STOP), math.inf)
+        await handover.pass_on((Text("kept"), STOP))
 
     first = await handover.opened()
     assert isinstance(first, Whole)
@@ -85,8 +82,8 @@ async def test_a_document_that_cannot_be_held_is_a_fault(monkeypatch: pytest.Mon
     monkeypatch.setattr(chat_reply, "ANSWER_MAX_BYTES", 2)
     with Handover(streams=False) as handover:
         await handover.begin(OPENED)
-        assert await handover.pass_on((Text("ab"),), math.inf) is None
-        fault = await handover.pass_on((Text("c"), STOP), math.inf)
+        assert await handover.pass_on((Text("ab"),)) is None
+        fault = await handover.pass_on((Text("c"), STOP))
         assert fault is not None
         assert fault.code == "upstream_too_big"
         await handover.end(fault, ())
@@ -94,23 +91,10 @@ async def test_a_document_that_cannot_be_held_is_a_fault(monkeypatch: pytest.Mon
     assert await handover.opened() == Denied(fault)
 
 
-async def test_a_client_that_does_not_read_makes_no_answer_longer(
+async def test_an_answer_waits_for_its_client(
     autojump_clock: MockClock,
 ) -> None:
-    with Handover(streams=True) as handover:
-        await handover.begin(OPENED)
-        for _ in range(BATCHES_MAX - 1):
-            assert await handover.pass_on((Text("a"),), math.inf) is None
-        late = trio.current_time() + LATE_S
-        fault = await handover.pass_on((Text("b"),), late)
-        assert fault is verdicts.CLIENT_SLOW
-        assert trio.current_time() == late
-
-
-async def test_an_answer_that_is_whole_in_time_waits_for_its_client(
-    autojump_clock: MockClock,
-) -> None:
-    handover, late = Handover(streams=True), trio.current_time() + LATE_S
+    handover = Handover(streams=True)
     told: list[object] = []
 
     async def read() -> None:
@@ -124,7 +108,7 @@ async def test_an_answer_that_is_whole_in_time_waits_for_its_client(
         with handover:
             await handover.begin(OPENED)
             for _ in range(BATCHES_MAX - 1):
-                await handover.pass_on((Text("a"),), late)
-            assert await handover.pass_on((Text("b"), STOP), late) is None
+                await handover.pass_on((Text("a"),))
+            assert await handover.pass_on((Text("b"), STOP)) is None
 
     assert told == [Text("a")] * (BATCHES_MAX - 1) + [Text("b"), STOP]
