@@ -113,6 +113,11 @@ class Reactor:
         self.update(endpoint)
         self._guarded_kick(endpoint, now)
 
+    def woke(self) -> None:
+        """A reader has woken a task by itself, in the pass: that shall run soon, and not wait for
+        more traffic."""
+        self._pace.woke()
+
     def disarm(self, endpoint: Endpoint) -> None:
         """Stop receiving. Its loss is still noticed."""
         endpoint.armed = False

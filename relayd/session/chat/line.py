@@ -116,6 +116,7 @@ class Line:
         self._size += len(payload)
         self._frames.append(bytes(payload))
         self._came.set()
+        self.reactor.woke()
         if len(self._frames) >= FRAMES_MAX or self._size >= WAITING_MAX_BYTES:
             return FULL
         return None

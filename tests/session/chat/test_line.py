@@ -188,3 +188,20 @@ async def test_a_socket_that_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) 
     endpoint.close()
     far.close()
     reactor.close()
+
+
+async def test_the_pass_is_told_that_somebody_waits(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where traffic is dense it would stay for more of it, with the frame in its hands."""
+    told = 0
+
+    def woke(_: Reactor) -> None:
+        nonlocal told
+        told += 1
+
+    monkeypatch.setattr(Reactor, "woke", woke)
+    await stage.say(b"a")
+
+    assert await stage.next() == [b"a"]
+    assert told == 1
