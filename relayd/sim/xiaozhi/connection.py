@@ -112,7 +112,7 @@ class Connection:
             utterance = await self._read(message)
         if utterance is None and message is not None:
             return
-        self._interrupt()  # a device that speaks up is not talked over
+        self._interrupted.set()  # a device that speaks up is not talked over
         try:
             asking.send_nowait(utterance)
         except trio.WouldBlock:
@@ -154,10 +154,11 @@ class Connection:
             case {"type": "listen", "state": str(state)} if self._is_greeted:
                 return self._listened(state, message)
             case {"type": "abort"}:
-                self._interrupt()
+                self._interrupted.set()
             case {"type": "mcp", "payload": payload}:
-                for said in self.caller.receive(payload):
-                    await self._send_mcp(said)
+                with trio.CancelScope(shield=True):  # behind a torn message no Close could follow
+                    for said in self.caller.receive(payload):
+                        await self._send_mcp(said)
                 self._answered.set()
             case {"type": "ping"} if self.scenario is Scenario.PONGS:
                 await self._send({"type": "pong", "timestamp": message.get("timestamp")})
@@ -305,9 +306,6 @@ class Connection:
         if self.scenario is not Scenario.NO_SESSION_ID:
             message = {**message, "session_id": self.session_id}
         await self.link.send(_json(message))
-
-    def _interrupt(self) -> None:
-        self._interrupted.set()
 
 
 async def leave(link: Link, leaving: Exit | None) -> None:
